@@ -1,0 +1,1 @@
+"""Flask: the only package that knows HTTP."""

@@ -1,0 +1,77 @@
+"""The Flask application: `granian --interface wsgi --factory api.app:create_app`."""
+
+import orjson
+import structlog
+from flask import Flask, Response, g, request
+from flask_swagger_ui import get_swaggerui_blueprint
+
+from api import errors, events, jobs, models, openapi, operations
+from api.headers import json_response, take_request_id
+from api.services import Services, build_services
+from shared.logs import configure_logs
+from shared.process import die_with_parent
+from shared.settings import Settings, load_settings
+
+log = structlog.get_logger()
+
+
+def create_app(settings: Settings | None = None) -> Flask:
+    """A fresh application; settings come from the environment unless they are given.
+
+    Raises:
+        BadSetting
+    """
+    settings = settings or load_settings()
+    configure_logs(settings, "api")
+    die_with_parent()
+    services = build_services(settings)
+    app = Flask("foretell", static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
+    app.config["SERVICES"] = services
+    app.url_map.strict_slashes = False
+    errors.install(app)
+    for room in (jobs, events, models, operations):
+        app.register_blueprint(room.routes(services))
+    _serve_document(app)
+    _carry_request_ids(app)
+    return app
+
+
+def _serve_document(app: Flask) -> None:
+    """`/openapi.json`, and `/docs` to browse it with assets of our own."""
+    app.register_blueprint(
+        get_swaggerui_blueprint("/docs", "/openapi.json", config={"app_name": "Foretell", "tryItOutEnabled": True}),
+        url_prefix="/docs",
+    )
+    made: list[bytes] = []
+
+    @app.get("/openapi.json")
+    def openapi_json() -> Response:
+        if not made:
+            made.append(orjson.dumps(openapi.document(app)))
+        return json_response(made[0])
+
+
+def _carry_request_ids(app: Flask) -> None:
+    @app.before_request
+    def take() -> None:
+        take_request_id(request)
+
+    @app.after_request
+    def give(response: Response) -> Response:
+        response.headers["X-Request-Id"] = g.request_id
+        if response.status_code >= 400:
+            log.info(
+                "request.refused",
+                status=response.status_code,
+                method=request.method,
+                path=request.path,
+                request_id=g.request_id,
+            )
+        return response
+
+
+def services_of(app: Flask) -> Services:
+    """The parts of an application."""
+    services: Services = app.config["SERVICES"]
+    return services

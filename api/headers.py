@@ -1,0 +1,46 @@
+"""Request headers that several routes read, and the ones that every response carries."""
+
+import re
+import secrets
+from typing import Final
+
+from flask import Request, Response, g
+
+REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
+# W3C Trace Context, section 3.2: version, trace id, parent id, flags.
+TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+WAIT: Final = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,6})\"?\s*(?:$|[,;])", re.IGNORECASE)
+
+
+def take_request_id(request: Request) -> str:
+    """The client's X-Request-Id, if it can be logged as it is, or a new one."""
+    given = request.headers.get("X-Request-Id", "")
+    request_id = given if REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+    g.request_id = request_id
+    return request_id
+
+
+def traceparent(request: Request) -> str | None:
+    """The trace that the client takes part in."""
+    given = request.headers.get("traceparent", "")
+    return given if TRACEPARENT.fullmatch(given) else None
+
+
+def preferred_wait(request: Request, most_seconds: float) -> float | None:
+    """N of `Prefer: wait=N` (RFC 7240, section 4.3), cut to what the server allows; None without one."""
+    header = request.headers.get("Prefer")
+    if header is None:
+        return None
+    found = WAIT.search(header)
+    return min(float(found[1]), most_seconds) if found else None
+
+
+def known_revision(request: Request) -> int | None:
+    """The revision in If-None-Match, if it is one of ours."""
+    found = re.fullmatch(r'(?:W/)?"(\d{1,18})"', request.headers.get("If-None-Match", "").strip())
+    return int(found[1]) if found else None
+
+
+def json_response(body: bytes, status: int = 200, media_type: str = "application/json") -> Response:
+    """A response with these bytes."""
+    return Response(body, status=status, content_type=media_type)

@@ -1,0 +1,148 @@
+"""The OpenAPI 3.1 document, made from the routes: each view is marked with `operation`, and its bodies are pydantic models."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, TypeVar
+
+from flask import Flask
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from api.wire import ProblemDocument
+from shared import __version__
+
+View = TypeVar("View", bound=Callable[..., Any])
+Answer = type[BaseModel] | type[dict[str, Any]] | str | None
+
+HEADERS: Final[Mapping[str, str]] = {
+    "Prefer": "wait=N: wait up to N seconds for the outcome",
+    "Idempotency-Key": "the same key and body again give the same job",
+    "If-None-Match": "the ETag that is known already",
+    "Last-Event-ID": "the last event that was received",
+    "Range": "bytes=first-last",
+}
+JOB_HEADERS: Final = ("Prefer", "Idempotency-Key")
+LIST_PARAMETERS: Final[Mapping[str, str]] = {
+    "status": "only jobs with this status",
+    "kind": "only jobs of this kind",
+    "model": "only jobs of this model",
+    "created_after": "only jobs created at this time or later, RFC 3339",
+    "limit": "jobs a page, 1 to 200; 50 by default",
+    "cursor": "the `next` of the page before",
+}
+DESCRIPTIONS: Final[Mapping[int, str]] = {
+    200: "Done",
+    202: "Accepted: the job is kept and will be done",
+    204: "Removed",
+    206: "The part that was asked for",
+    304: "Nothing changed",
+    503: "Not ready",
+}
+
+
+def operation(
+    summary: str,
+    *,
+    tag: str,
+    answers: Mapping[int, Answer],
+    body: Answer = None,
+    headers: Sequence[str] = (),
+    query: Mapping[str, str] | None = None,
+) -> Callable[[View], View]:
+    """Describe a view for the document."""
+
+    def mark(view: View) -> View:
+        view.operation = {
+            "summary": summary,
+            "tag": tag,
+            "answers": answers,
+            "body": body,
+            "headers": headers,
+            "query": query or {},
+        }  # type: ignore[attr-defined]
+        return view
+
+    return mark
+
+
+def document(app: Flask) -> dict[str, Any]:
+    """The whole document."""
+    marked = [
+        (rule, method.lower(), view.operation)
+        for rule in app.url_map.iter_rules()
+        if hasattr(view := app.view_functions[rule.endpoint], "operation")
+        for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"})
+    ]
+    models = {
+        model for _, _, about in marked for model in (about["body"], *about["answers"].values()) if _is_model(model)
+    } | {ProblemDocument}
+    _, schemas = models_json_schema(
+        [(model, "validation") for model in sorted(models, key=lambda model: model.__name__)],
+        ref_template="#/components/schemas/{model}",
+    )
+    paths: dict[str, dict[str, Any]] = {}
+    for rule, method, about in marked:
+        path = re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule)
+        paths.setdefault(path, {})[method] = _operation(rule, method, about)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Foretell",
+            "version": __version__,
+            "summary": "Submit predictions as jobs, poll them, collect the results.",
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "paths": dict(sorted(paths.items())),
+        "components": {"schemas": schemas["$defs"]},
+    }
+
+
+def _operation(rule: Any, method: str, about: Mapping[str, Any]) -> dict[str, Any]:
+    whole = {"int": "integer"}
+    parameters = [
+        {"name": name, "in": "path", "required": True, "schema": {"type": whole.get(kind, "string")}}
+        for kind, name in re.findall(r"<(?:(\w+):)?(\w+)>", rule.rule)
+    ]
+    parameters += [
+        {"name": name, "in": "query", "description": text, "schema": {"type": "string"}}
+        for name, text in about["query"].items()
+    ]
+    parameters += [
+        {"name": name, "in": "header", "description": HEADERS[name], "schema": {"type": "string"}}
+        for name in about["headers"]
+    ]
+    described: dict[str, Any] = {
+        "summary": about["summary"],
+        "tags": [about["tag"]],
+        "operationId": rule.endpoint.replace(".", "_"),
+        "parameters": parameters,
+        "responses": {str(status): _answer(status, answer) for status, answer in about["answers"].items()},
+    }
+    described["responses"]["default"] = {
+        "description": "An error, as RFC 9457 says",
+        "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemDocument"}}},
+    }
+    if about["body"] is not None:
+        # A retry may come without a body: then it repeats the failed rows.
+        described["requestBody"] = {
+            "required": "retry" not in rule.endpoint,
+            "content": {"application/json": {"schema": _schema(about["body"])}},
+        }
+    return described
+
+
+def _answer(status: int, answer: Answer) -> dict[str, Any]:
+    described: dict[str, Any] = {"description": DESCRIPTIONS[status]}
+    if isinstance(answer, str):
+        described["content"] = {answer: {"schema": {"type": "string"}}}
+    elif answer is not None:
+        described["content"] = {"application/json": {"schema": _schema(answer)}}
+    return described
+
+
+def _schema(model: Any) -> dict[str, Any]:
+    return {"$ref": f"#/components/schemas/{model.__name__}"} if _is_model(model) else {"type": "object"}
+
+
+def _is_model(candidate: Any) -> bool:
+    return isinstance(candidate, type) and issubclass(candidate, BaseModel)

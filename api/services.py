@@ -1,0 +1,47 @@
+"""What an API process is made of, put together by hand."""
+
+from dataclasses import dataclass
+
+from api.checkers import Checkers
+from api.waiters import Waiters
+from shared.connection import Connections
+from shared.keys import Keys
+from shared.queue import Doorbell, make_celery
+from shared.registry import Registry
+from shared.settings import Settings
+from shared.storage import Storage
+from shared.store import JobStore
+
+
+@dataclass(frozen=True, kw_only=True)
+class Services:
+    """The parts; nothing is connected until it is used."""
+
+    settings: Settings
+    keys: Keys
+    connections: Connections
+    storage: Storage
+    registry: Registry
+    store: JobStore
+    doorbell: Doorbell
+    waiters: Waiters
+    checkers: Checkers
+
+
+def build_services(settings: Settings) -> Services:
+    """Put the parts together; one Celery application for each process, made after the fork."""
+    connections = Connections(settings.redis_address, timeout_seconds=settings.redis_timeout_seconds)
+    keys = Keys(settings.redis_prefix)
+    storage = Storage(settings.data_dir / "storage")
+    store = JobStore(connections, settings)
+    return Services(
+        settings=settings,
+        keys=keys,
+        connections=connections,
+        storage=storage,
+        registry=Registry(connections, keys, storage),
+        store=store,
+        doorbell=Doorbell(make_celery(settings)),
+        waiters=Waiters(store, most=settings.max_waiters, most_streams=settings.max_event_streams),
+        checkers=Checkers(settings),
+    )

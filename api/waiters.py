@@ -1,0 +1,156 @@
+"""Clients that wait for a job, woken by the job store's announcements rather than by polling it."""
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from queue import Empty, SimpleQueue
+from typing import Final
+
+import redis
+import structlog
+
+from shared.errors import StoreUnavailable, TooManyStreams
+from shared.job import Job
+from shared.store import JobStore
+
+log = structlog.get_logger()
+
+# An announcement can only be lost with its connection, and then everything is read again; this is for what nobody
+# thought of.
+LONGEST_SILENCE_SECONDS: Final = 5.0
+
+
+class Watch:
+    """News of one job."""
+
+    def __init__(self, job_id: str, *, every_change: bool) -> None:
+        self.job_id = job_id
+        self.every_change = every_change
+        self.news: SimpleQueue[Job] = SimpleQueue()
+
+    def next(self, seconds: float) -> Job | None:
+        """The next snapshot, or None after `seconds`."""
+        try:
+            return self.news.get(timeout=max(0.0, seconds))
+        except Empty:
+            return None
+
+
+class Waiters:
+    """All waiting clients of this process, and the one thread that listens for them.
+
+    The listener reads all awaited jobs of one announcement in one round trip, so a micro-batch costs an API process a
+    read and not one for each client.
+    """
+
+    def __init__(self, store: JobStore, *, most: int, most_streams: int) -> None:
+        self._store = store
+        self._places = threading.BoundedSemaphore(most)
+        self._streams = threading.BoundedSemaphore(most_streams)
+        self._watches: dict[str, list[Watch]] = {}
+        self._lock = threading.Lock()
+        self._listening = threading.Event()
+        self._started_in = 0
+
+    @contextmanager
+    def watch(self, job_id: str, *, every_change: bool = False) -> Iterator[Watch | None]:
+        """Hear of a job from now on; None if as many clients wait already as may."""
+        if not self._places.acquire(blocking=False):
+            yield None
+            return
+        try:
+            with self._registered(job_id, every_change) as watch:
+                yield watch
+        finally:
+            self._places.release()
+
+    def open_stream(self) -> None:
+        """Take a place for an event stream; `close_stream` gives it back.
+
+        Raises:
+            TooManyStreams
+        """
+        if not self._streams.acquire(blocking=False):
+            raise TooManyStreams
+
+    def close_stream(self) -> None:
+        """Give the place back."""
+        self._streams.release()
+
+    @contextmanager
+    def stream(self, job_id: str) -> Iterator[Watch]:
+        """Hear of every change of a job."""
+        with self._registered(job_id, every_change=True) as watch:
+            yield watch
+
+    @contextmanager
+    def _registered(self, job_id: str, every_change: bool) -> Iterator[Watch]:
+        self._start()
+        watch = Watch(job_id, every_change=every_change)
+        with self._lock:
+            self._watches.setdefault(job_id, []).append(watch)
+        try:
+            yield watch
+        finally:
+            with self._lock:
+                watches = self._watches[job_id]
+                watches.remove(watch)
+                if not watches:
+                    del self._watches[job_id]
+
+    def _start(self) -> None:
+        if self._started_in != os.getpid():
+            with self._lock:
+                if self._started_in != os.getpid():
+                    self._listening.clear()
+                    threading.Thread(target=self._listen_for_ever, name="waiters", daemon=True).start()
+                    self._started_in = os.getpid()
+        if not self._listening.is_set():
+            self._listening.wait(1)
+
+    def _listen_for_ever(self) -> None:
+        while True:
+            try:
+                self._listen()
+            except (redis.RedisError, OSError, StoreUnavailable):
+                self._listening.clear()
+                time.sleep(0.2)
+            except Exception:
+                log.exception("waiters.failed")
+                time.sleep(1)
+
+    def _listen(self) -> None:
+        client = self._store.connections.blocking()
+        with client, client.pubsub(ignore_subscribe_messages=False) as subscription:
+            subscription.subscribe(self._store.keys.changes)
+            while True:
+                message = subscription.get_message(timeout=LONGEST_SILENCE_SECONDS)
+                if message is None or message["type"] == "subscribe":
+                    self._listening.set()
+                    self._deliver(None, every_change=True)
+                elif message["type"] == "message":
+                    kind, *ids = message["data"].decode().split(" ")
+                    self._deliver(ids, every_change=kind == "r")
+
+    def _deliver(self, ids: list[str] | None, *, every_change: bool) -> None:
+        """Read the awaited ones of these jobs (None: of all) and hand them over.
+
+        `every_change`: the news is not that they are done, so only watches of every change hear it.
+        """
+        with self._lock:
+            if not self._watches:
+                return
+            wanted = list(self._watches) if ids is None else [job_id for job_id in ids if job_id in self._watches]
+            if ids is not None and every_change:
+                wanted = [job_id for job_id in wanted if any(watch.every_change for watch in self._watches[job_id])]
+        if not wanted:
+            return
+        jobs = self._store.read_many(wanted, with_result=True)
+        with self._lock:
+            for job_id, job in jobs.items():
+                if job is not None:
+                    for watch in self._watches.get(job_id, ()):
+                        if job.done or watch.every_change:
+                            watch.news.put(job)

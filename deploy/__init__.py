@@ -1,0 +1,1 @@
+"""Everything that starts processes: the supervisor of `make run` and the command of every container."""

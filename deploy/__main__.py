@@ -1,0 +1,98 @@
+"""`python -m deploy [run | api | worker QUEUE | scheduler | health ROLE]`: starts the service, or one process of it."""
+
+import os
+import socket
+import sys
+from collections.abc import Callable, Sequence
+from typing import Final, NoReturn
+
+from redis.exceptions import RedisError
+
+from deploy.commands import api_command, root, scheduler_command, worker_command
+from deploy.run import run, say
+from shared.connection import Connections
+from shared.errors import BadSetting
+from shared.heartbeat import SCHEDULER, living
+from shared.keys import Keys
+from shared.queue import QUEUES
+from shared.settings import Settings, load_settings
+
+
+def become(command: Sequence[str]) -> NoReturn:
+    """Replace this process, so that signals reach the right one."""
+    os.chdir(root())
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    sys.stdout.flush()
+    os.execv(command[0], list(command))  # noqa: S606  # our own command line
+
+
+def run_all(settings: Settings, arguments: Sequence[str]) -> int:
+    """Everything, under the supervisor."""
+    run(settings)
+    return 0
+
+
+def api(settings: Settings, arguments: Sequence[str]) -> int:
+    """The API alone."""
+    become(api_command(settings))
+
+
+def worker(settings: Settings, arguments: Sequence[str]) -> int:
+    """The worker of one queue."""
+    become(worker_command(settings, one_of(arguments, QUEUES)))
+
+
+def scheduler(settings: Settings, arguments: Sequence[str]) -> int:
+    """The scheduler."""
+    become(scheduler_command())
+
+
+def health(settings: Settings, arguments: Sequence[str]) -> int:
+    """0 if a process of this role on this machine was heard of lately, else 1."""
+    role = one_of(arguments, (*QUEUES, SCHEDULER))
+    connections = Connections(settings.redis_address, timeout_seconds=2)
+    try:
+        alive = living(connections, Keys(settings.redis_prefix), role, socket.gethostname())
+    except RedisError as error:
+        say(f"{role}: Redis cannot be reached: {error}")
+        return 1
+    if not alive:
+        say(f"{role}: no process of it was heard of lately on this machine")
+    return 0 if alive else 1
+
+
+COMMANDS: Final[dict[str, Callable[[Settings, Sequence[str]], int]]] = {
+    "run": run_all,
+    "api": api,
+    "worker": worker,
+    "scheduler": scheduler,
+    "health": health,
+}
+
+
+def one_of(arguments: Sequence[str], allowed: Sequence[str]) -> str:
+    """The one argument.
+
+    Raises:
+        BadSetting: there is none, or it is not allowed.
+    """
+    if len(arguments) != 1 or arguments[0] not in allowed:
+        raise BadSetting(f"name one of {', '.join(allowed)}")
+    return arguments[0]
+
+
+def main() -> int:
+    """Run the command; a setting that cannot be used is one line and exit code 1."""
+    name, *arguments = sys.argv[1:] or ["run"]
+    try:
+        if name not in COMMANDS:
+            raise BadSetting(f"{name} is no command; there are {', '.join(COMMANDS)}")
+        return COMMANDS[name](load_settings(), arguments)
+    except BadSetting as error:
+        say(error.message)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

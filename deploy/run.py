@@ -1,0 +1,170 @@
+"""`make run`: Redis, API, workers and scheduler under one supervisor, on nothing but this machine."""
+
+import fcntl
+import http.client
+import os
+import socket
+import sys
+import time
+from pathlib import Path
+from typing import IO
+
+import redis
+
+from deploy.commands import api_command, redis_command, scheduler_command, worker_command
+from deploy.supervisor import Child, Supervisor, say
+from shared.connection import check_server
+from shared.errors import BadSetting
+from shared.queue import SERVED
+from shared.settings import Settings, environment_of
+
+READY_SECONDS = 120.0
+CURL = 'curl -s -X POST {address}/predict -H \'Content-Type: application/json\' -d \'{{"x1": 0.06, "x2": 0.02, "x3": 0.02}}\''
+
+
+def run(settings: Settings) -> None:
+    """Start everything, stay in the foreground, and stop everything at SIGINT or SIGTERM.
+
+    Raises:
+        BadSetting: the port is in use, the data folder cannot be used, or Redis cannot be reached.
+    """
+    began = time.monotonic()
+    check_port(settings)
+    held = hold_data_dir(settings.data_dir)
+    supervisor = Supervisor()
+    try:
+        start_redis(supervisor, settings)
+        if supervisor.stopping:
+            return
+        environment = (
+            os.environ
+            | environment_of(settings)
+            | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+        )
+        # Workers before the API: a task name must be known before anybody publishes it.
+        for queue in SERVED:
+            supervisor.start(
+                Child(
+                    f"worker-{queue}",
+                    worker_command(settings, queue),
+                    environment,
+                    grace_seconds=settings.drain_seconds + 8,
+                )
+            )
+        supervisor.start(Child("scheduler", scheduler_command(), environment))
+        supervisor.start(Child("api", api_command(settings), environment))
+        demo = Child("demo models", [sys.executable, "-m", "examples"], environment, once=True)
+        if settings.demo_models:
+            supervisor.start(demo)
+        ready = supervisor.wait_until(lambda: not demo.running() and answers(settings), READY_SECONDS)
+        if ready:
+            announce(settings, time.monotonic() - began)
+        elif not supervisor.stopping:
+            say(f"not ready after {READY_SECONDS:g} s; GET /readyz says what is missing")
+        supervisor.run()
+    finally:
+        supervisor.stop()
+        held.close()
+
+
+def check_port(settings: Settings) -> None:
+    """See that the port is free.
+
+    Raises:
+        BadSetting
+    """
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((settings.host, settings.port))
+        except OSError as error:
+            raise BadSetting(
+                f"cannot listen on {settings.host}:{settings.port}: {error.strerror}; set FORETELL_PORT or FORETELL_HOST to another"
+            ) from error
+
+
+def hold_data_dir(folder: Path) -> IO[str]:
+    """Make the data folder, and hold it as long as the file is open, so that no second service writes into it.
+
+    Raises:
+        BadSetting
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / "lock").open("w")
+    except OSError as error:
+        raise BadSetting(f"FORETELL_DATA_DIR={folder} cannot be used: {error.strerror}") from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        lock.close()
+        raise BadSetting(
+            f"another Foretell runs on {folder}; stop it, or set FORETELL_DATA_DIR to another folder"
+        ) from error
+    return lock
+
+
+def start_redis(supervisor: Supervisor, settings: Settings) -> None:
+    """Start the embedded Redis, or see that the outside one can be used.
+
+    Raises:
+        BadSetting
+    """
+    if settings.redis_url is None:
+        (settings.data_dir / "redis").mkdir(exist_ok=True)
+        settings.redis_socket.parent.mkdir(mode=0o700, exist_ok=True)
+        settings.redis_socket.unlink(missing_ok=True)
+        child = Child("redis", redis_command(settings), os.environ, grace_seconds=30)
+        supervisor.start(child)
+        # It reads its append-only file first, which takes a second for some million entries.
+        if not supervisor.wait_until(lambda: pings(settings) or child.failures > 0, READY_SECONDS) or child.failures:
+            if supervisor.stopping:
+                return
+            raise BadSetting(
+                f"the embedded Redis does not start on {settings.data_dir / 'redis'}; its own lines above say why"
+            )
+    check_server(settings.redis_address, timeout_seconds=3)
+
+
+def pings(settings: Settings) -> bool:
+    """Whether the embedded Redis answers."""
+    try:
+        with redis.Redis.from_url(settings.redis_address, socket_timeout=1) as client:
+            return bool(client.ping())
+    except (redis.RedisError, OSError):
+        return False
+
+
+def answers(settings: Settings) -> bool:
+    """Whether the API says that it is ready."""
+    connection = http.client.HTTPConnection(reachable(settings.host), settings.port, timeout=2)
+    try:
+        connection.request("GET", "/readyz")
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def reachable(host: str) -> str:
+    """The address under which this machine reaches itself."""
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  # recognised, not bound
+
+
+def announce(settings: Settings, seconds: float) -> None:
+    """The block that `make run` prints when everything is ready."""
+    host = reachable(settings.host)
+    address = f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"
+    if host not in ("127.0.0.1", "::1", "localhost") or settings.host != host:
+        say(f"warning: {settings.host} can be reached from other machines, and there is no authentication")
+    print(
+        f"\nForetell is ready after {seconds:.1f} s.\n\n"
+        f"  address  {address}\n"
+        f"  docs     {address}/docs\n"
+        f"  data     {settings.data_dir}\n"
+        f"  try      {CURL.format(address=address)}\n\n"
+        "Ctrl-C stops it; jobs and models are kept.\n",
+        flush=True,
+    )

@@ -1,0 +1,1 @@
+"""Four models to try the service with; `demo.py` lists them."""

@@ -1,0 +1,193 @@
+"""Every error that the service raises on purpose.
+
+ServiceError
+├── BadSetting
+├── StoreUnavailable            Redis cannot be reached, or not in time
+├── StoreFull                   Redis is at its memory limit
+├── StorageFailed               file storage cannot be read or written
+├── QueueFull                   the lane has no room
+├── InvalidRequest              well-formed, but wrong; carries row, column and pointer of each fault
+│   ├── UnknownMethod
+│   └── TooManyInstances
+├── ModelNotFound
+├── JobNotFound
+├── JobGone
+├── JobFinished                 too late to cancel
+├── JobNotFinished              too early to delete or retry
+├── ResultNotReady
+├── NoResult                    the job ended without a result
+├── NothingToRetry
+├── IdempotencyKeyReused
+├── TooManyStreams
+├── IllegalTransition           a status may not follow another; a fault of ours
+└── ModelUnusable               an artifact that cannot be loaded or registered
+    ├── UnsafeArtifact
+    └── ArtifactCorrupt
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+
+class ServiceError(Exception):
+    """Something went wrong."""
+
+    code: ClassVar[str] = "internal"
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, message: str | None = None, **data: Any) -> None:
+        """Keep the message (default: the docstring's first line) and the data as attributes."""
+        super().__init__(message or (type(self).__doc__ or "").partition("\n")[0])
+        self.data = data
+
+    @property
+    def message(self) -> str:
+        """What a person reads."""
+        return str(self.args[0])
+
+
+class BadSetting(ServiceError):
+    """A setting is not allowed."""
+
+    code = "bad_setting"
+
+
+class StoreUnavailable(ServiceError):
+    """The job store (Redis) cannot be reached; try again in a moment. With an Idempotency-Key nothing is doubled."""
+
+    code = "store_unavailable"
+    retryable = True
+
+
+class StoreFull(ServiceError):
+    """The job store is at its memory limit; try again when finished jobs have expired, or raise the limit of Redis."""
+
+    code = "store_full"
+    retryable = True
+
+
+class StorageFailed(ServiceError):
+    """The file storage cannot be read or written."""
+
+    code = "storage_failed"
+    retryable = True
+
+
+class QueueFull(ServiceError):
+    """Too many jobs are waiting for this model; try again after Retry-After seconds."""
+
+    code = "queue_full"
+    retryable = True
+
+    def __init__(self, message: str | None = None, *, retry_after_seconds: int = 1) -> None:
+        """Keep how long the measured pace says that a place takes."""
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class InvalidRequest(ServiceError):
+    """The request is well-formed, but wrong."""
+
+    code = "invalid_request"
+
+    def __init__(self, message: str | None = None, *, errors: Sequence[Mapping[str, Any]] = ()) -> None:
+        """Keep one entry {row?, column?, pointer?, code, message} for each fault."""
+        super().__init__(message)
+        self.errors = tuple(errors)
+
+
+class UnknownMethod(InvalidRequest):
+    """The model has no such method."""
+
+    code = "unknown_method"
+
+
+class TooManyInstances(InvalidRequest):
+    """The job has more rows than one prediction job may have."""
+
+    code = "too_many_instances"
+
+
+class ModelNotFound(ServiceError):
+    """There is no such model, version or alias."""
+
+    code = "model_not_found"
+
+
+class JobNotFound(ServiceError):
+    """There is no such job."""
+
+    code = "job_not_found"
+
+
+class JobGone(ServiceError):
+    """The job was deleted, or its time to live is over."""
+
+    code = "job_gone"
+
+
+class JobFinished(ServiceError):
+    """The job is finished and can no longer be cancelled."""
+
+    code = "job_finished"
+
+
+class JobNotFinished(ServiceError):
+    """The job is not finished; cancel it first, or wait."""
+
+    code = "job_not_finished"
+
+
+class ResultNotReady(ServiceError):
+    """The job is not finished, so there is no result yet."""
+
+    code = "result_not_ready"
+
+
+class NoResult(ServiceError):
+    """The job ended without a result; its `failure` says why."""
+
+    code = "no_result"
+
+
+class NothingToRetry(ServiceError):
+    """No row of the job failed; retry with {"only": "all"} to run all rows again."""
+
+    code = "nothing_to_retry"
+
+
+class IdempotencyKeyReused(ServiceError):
+    """This Idempotency-Key was used with another request body; send a new key."""
+
+    code = "idempotency_key_reused"
+
+
+class TooManyStreams(ServiceError):
+    """Too many event streams are open; poll the job, or try again."""
+
+    code = "too_many_streams"
+    retryable = True
+
+
+class IllegalTransition(ServiceError):
+    """A job's status may not change like that."""
+
+    code = "illegal_transition"
+
+
+class ModelUnusable(ServiceError):
+    """The model's artifact cannot be used."""
+
+    code = "model_unusable"
+
+
+class UnsafeArtifact(ModelUnusable):
+    """The artifact holds types that are not trusted."""
+
+    code = "unsafe_artifact"
+
+
+class ArtifactCorrupt(ModelUnusable):
+    """The artifact's bytes do not have the sha256 that was registered."""
+
+    code = "artifact_corrupt"

@@ -1,0 +1,133 @@
+"""A job: what the user submitted, owns and polls; immutable snapshots of it and its legal transitions."""
+
+import secrets
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, Final
+
+from shared.errors import IllegalTransition
+
+
+class Status(StrEnum):
+    """Where a job stands; the last four are final."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    PARTIALLY_SUCCEEDED = "partially_succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+DONE: Final = frozenset({Status.SUCCEEDED, Status.PARTIALLY_SUCCEEDED, Status.FAILED, Status.CANCELLED})
+
+# shared/lua/prelude.lua holds the same table; a test compares them.
+TRANSITIONS: Final = {
+    Status.QUEUED: frozenset({Status.RUNNING, Status.CANCELLED, Status.FAILED}),
+    Status.RUNNING: DONE | {Status.QUEUED},
+    Status.SUCCEEDED: frozenset[Status](),
+    Status.PARTIALLY_SUCCEEDED: frozenset[Status](),
+    Status.FAILED: frozenset[Status](),
+    Status.CANCELLED: frozenset[Status](),
+}
+
+# Head start of a priority, in seconds of waiting: a high job overtakes what was submitted less than a minute before
+# it, and a low one is never put off for longer than that.
+PRIORITY_SECONDS: Final = {"high": -60, "normal": 0, "low": 60}
+
+
+def check_transition(before: Status, after: Status) -> None:
+    """Allow a change of status.
+
+    Raises:
+        IllegalTransition: the status may not follow.
+    """
+    if after not in TRANSITIONS[before]:
+        raise IllegalTransition(f"a {before} job cannot become {after}")
+
+
+def new_job_id() -> str:
+    """A UUIDv7 (RFC 9562, section 5.7): 48 bits of Unix milliseconds, then 74 random bits; time-ordered, unguessable."""
+    value = (time.time_ns() // 1_000_000) << 80 | secrets.randbits(80)
+    value = value & ~(0xF << 76) | 0x7 << 76
+    value = value & ~(0x3 << 62) | 0x2 << 62
+    text = f"{value:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Counts:
+    """Rows of a job; the parts sum up to the total in every snapshot."""
+
+    total: int
+    succeeded: int = 0
+    failed: int = 0
+    skipped: int = 0
+
+    @property
+    def pending(self) -> int:
+        """Rows that are neither done nor given up."""
+        return self.total - self.succeeded - self.failed - self.skipped
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Spec:
+    """What never changes about a job once it is accepted, beside its rows."""
+
+    requested: str  # the model as the client named it
+    model: str
+    version: int
+    sha256: str
+    method: str
+    top_k: int | None = None
+    priority: str = "normal"
+    request_id: str = ""
+    traceparent: str | None = None
+    retry_of: str | None = None
+    # Row numbers of the original job, where a retry repeats only some of them.
+    retry_rows: tuple[int, ...] | None = None
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stored:
+    """A result that was too large for Redis and lies in file storage."""
+
+    size_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Job:
+    """One consistent snapshot of a job."""
+
+    id: str
+    status: Status
+    revision: int  # grows by one at every change; the ETag
+    spec: Spec
+    counts: Counts
+    attempt: int  # tries so far; 0 while it waits for the first
+    cancel_requested: bool
+    queue_position: int | None  # 1 is next
+    jobs_per_second: float | None  # measured pace of its lane, if it had one lately
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    expires_at: datetime | None
+    predictions: bytes | None  # JSON array, as it is in Redis
+    stored: Stored | None
+    failure: dict[str, Any] | None
+    errors: tuple[dict[str, Any], ...]  # one entry a failed row: {row, column?, code, message}
+    warnings: tuple[str, ...]
+
+    @property
+    def done(self) -> bool:
+        """Whether the status is final."""
+        return self.status in DONE
+
+
+def from_millis(millis: bytes | None) -> datetime | None:
+    """Redis's milliseconds since 1970 as an aware time."""
+    return datetime.fromtimestamp(int(millis) / 1000, UTC) if millis else None

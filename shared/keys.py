@@ -1,0 +1,86 @@
+"""Every key in Redis. All begin with `{<prefix>}:`, one hash tag, so that a cluster keeps them on one server.
+
+key              type    fields / members                                  lives           written by      read by
+---------------  ------  ------------------------------------------------  --------------  --------------  ------------
+job:<id>         hash    status revision lane queue order attempt fence    result ttl +    all scripts     all scripts
+                         total succeeded failed skipped created started    tombstone once
+                         finished expires ttl deadline cancel seq tried    finished
+                         size sha; every value below 64 bytes, so that
+                         Redis packs it
+spec:<id>        string  JSON of shared.job.Spec                           result ttl      submit          read pull list
+rows:<id>        string  JSON array of the rows, checked, in feature order result ttl      submit          pull rows
+result:<id>      string  JSON array of the predictions                     result ttl      commit          read
+outcome:<id>     string  JSON {failure?, errors?, warnings?}, if any       result ttl      commit release  read list
+jobs             stream  j = id, m = model; oldest first                   swept           submit sweep    list sweep
+active           zset    id of every job that is not done, by creation     until done      submit finish   tests
+deadlines        zset    id, by the time when it must be done              until done      submit          tick
+lane:<lane>      zset    waiting ids, by time of submit and priority       while waiting   submit release  pull
+pace:<lane>      hash    since jobs rate: jobs done per second, measured   1 hour          commit          read submit
+ready:<queue>    zset    lanes that have waiting jobs, by last service     while waiting   submit pull     pull tick
+linger:<queue>   zset    idle workers that wait for work, by their limit   seconds         pull            submit tick
+wake:<worker>    list    one entry wakes that worker                       1 minute        submit tick     worker
+bell:<queue>     string  a doorbell is on its way                          5 s             submit tick     submit tick
+fence            string  counter                                           for ever        pull            pull
+leases           zset    fence of every unit that runs, by its deadline    while it runs   pull renew      tick
+unit:<fence>     hash    lane queue worker jobs (ids, blank between)       while it runs   pull            commit release
+idem:<digest>    string  "<job id> <sha256 of the request>"                a day           submit          submit
+full             string  memory is short: no submits                       seconds         janitor         submit
+sweep            string  where the sweep of `jobs` goes on                 for ever        janitor         janitor
+workers:<role>   zset    processes by their last heartbeat                 seconds         heartbeat       readyz
+models           set     model names                                       for ever        registry        registry
+model:<name>     hash    alias:<alias> -> version, v:<version> -> 1, last    for ever        registry        submit
+version:<n>@<v>  string  manifest JSON                                     for ever        registry        registry
+changes          channel "r <ids>" jobs changed, "d <ids>" jobs are done   -               all scripts     api waiters
+celery:...       -       Celery's own                                      -               celery          celery
+
+Times are milliseconds of Redis's own clock (microseconds in `lane:` and `ready:`), never of a client's.
+"""
+
+
+class Keys:
+    """Names of the keys under one prefix."""
+
+    def __init__(self, prefix: str) -> None:
+        self.base = f"{{{prefix}}}:"
+        self.changes = f"{self.base}changes"
+        self.full = f"{self.base}full"
+        self.sweep = f"{self.base}sweep"
+        self.jobs = f"{self.base}jobs"
+        self.models = f"{self.base}models"
+
+    def job(self, job_id: str) -> str:
+        """The record."""
+        return f"{self.base}job:{job_id}"
+
+    def lane(self, lane: str) -> str:
+        """The waiting jobs of a lane."""
+        return f"{self.base}lane:{lane}"
+
+    def pace(self, lane: str) -> str:
+        """The measured pace of a lane."""
+        return f"{self.base}pace:{lane}"
+
+    def rows(self, job_id: str) -> str:
+        """The rows."""
+        return f"{self.base}rows:{job_id}"
+
+    def wake(self, worker: str) -> str:
+        """The list that a lingering worker waits on."""
+        return f"{self.base}wake:{worker}"
+
+    def workers(self, role: str) -> str:
+        """The heartbeats of a role."""
+        return f"{self.base}workers:{role}"
+
+    def model(self, name: str) -> str:
+        """Aliases of a model."""
+        return f"{self.base}model:{name}"
+
+    def version(self, name: str, version: int) -> str:
+        """A version's manifest."""
+        return f"{self.base}version:{name}@{version}"
+
+
+def predict_lane(model: str, version: int) -> str:
+    """The lane of small predictions of one model version."""
+    return f"{model}@{version}"

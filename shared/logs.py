@@ -1,0 +1,54 @@
+"""Structured logs: lines for people in a terminal, JSON otherwise. No payloads and no secrets are ever logged."""
+
+import logging
+import sys
+from typing import Any
+
+import orjson
+import structlog
+
+from shared.settings import Settings
+
+
+def _json(event: dict[str, Any], **_: Any) -> str:
+    return orjson.dumps(event, default=str).decode()
+
+
+def configure_logs(settings: Settings, process: str) -> None:
+    """Send every line of this process, also those of libraries, to standard error with the process's name on it."""
+    human = settings.log_format == "human" or (settings.log_format == "auto" and sys.stderr.isatty())
+    level = getattr(logging, settings.log_level.upper())
+
+    def name_process(_: Any, __: str, event: dict[str, Any]) -> dict[str, Any]:
+        event.setdefault("process", process)
+        return event
+
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        name_process,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="%H:%M:%S" if human else "iso", utc=not human),
+        structlog.processors.StackInfoRenderer(),
+    ]
+    final: list[Any] = (
+        [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=28)]
+        if human
+        else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(serializer=_json)]
+    )
+    structlog.configure(
+        processors=[*shared, *final],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *final],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    # Libraries report their successes at info; only ours are worth a line there.
+    root.setLevel(max(level, logging.WARNING) if level > logging.DEBUG else logging.INFO)

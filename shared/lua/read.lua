@@ -1,0 +1,34 @@
+-- One consistent snapshot of each of some jobs. Writes nothing.
+-- KEYS: base. ARGV: 'full' (with result) or 'head', then id and known revision ('' if none) of each.
+-- Returns an entry a job: 0 if unknown, 1 if gone, {revision} if that is the known one,
+-- else {id, record, spec, outcome, result, position, rate}.
+local with_result = ARGV[1] == 'full'
+local fields = { 'status', 'revision', 'lane', 'attempt', 'total', 'succeeded', 'failed', 'skipped', 'created', 'started',
+  'finished', 'expires', 'cancel', 'size', 'sha' }
+local reply = {}
+for i = 2, #ARGV, 2 do
+  local id, known = ARGV[i], ARGV[i + 1]
+  local h = redis.call('HMGET', base .. 'job:' .. id, unpack(fields))
+  local entry
+  if not h[1] then
+    entry = 0
+  elseif h[1] == 'deleted' or (h[12] and tonumber(h[12]) <= now) then
+    entry = 1
+  elseif h[2] == known then
+    entry = { known }
+  else
+    local outcome, result, position, rate = false, false, false, false
+    if h[11] then
+      outcome = redis.call('GET', base .. 'outcome:' .. id)
+      if with_result then result = redis.call('GET', base .. 'result:' .. id) end
+    else
+      if h[1] == 'queued' then position = redis.call('ZRANK', base .. 'lane:' .. h[3], id) end
+      rate = redis.call('HGET', base .. 'pace:' .. h[3], 'rate')
+    end
+    local spec = redis.call('GET', base .. 'spec:' .. id)
+    -- Between the two clocks of Redis's own expiry and of this script the payload may be gone first.
+    entry = spec and { id, h, spec, outcome, result, position, rate } or 1
+  end
+  reply[#reply + 1] = entry
+end
+return reply

@@ -1,0 +1,6 @@
+-- Give up the lease of one unit before its time.
+-- KEYS: base. ARGV: fence, max attempts, outcome of a job with no attempt left. Returns {ring, queue}.
+local again, done, queue = release(ARGV[1], ARGV[2], ARGV[3])
+announce('r', again)
+announce('d', done)
+return { #again > 0 and call_worker(queue) or 0, queue or '' }

@@ -1,0 +1,42 @@
+-- Accept a job: record, lane entry and the need for a doorbell in one step, so that a crash leaves all or nothing.
+-- KEYS: base. ARGV: id, spec, rows, lane, queue, priority offset (us), total, ttl (ms), tombstone (ms), deadline (ms or ''),
+-- max waiting, idempotency digest ('' if none), request digest, idempotency ttl (ms), model, alias ('' if pinned), version.
+-- Returns {'accepted', created, ring, position} | {'same', id} | {'reused'} | {'moved'} | {'full'} | {'queue_full', waiting, rate}.
+local id, spec, rows, lane, queue = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+local idem = ARGV[12] ~= '' and base .. 'idem:' .. ARGV[12] or nil
+
+if idem then
+  local seen = redis.call('GET', idem)
+  if seen then
+    local first, digest = string.match(seen, '^(%S+) (%S+)$')
+    if digest == ARGV[13] then return { 'same', first } end
+    return { 'reused' }
+  end
+end
+local job = base .. 'job:' .. id
+if redis.call('EXISTS', job) == 1 then return { 'same', id } end
+if ARGV[16] ~= '' and redis.call('HGET', base .. 'model:' .. ARGV[15], 'alias:' .. ARGV[16]) ~= ARGV[17] then
+  return { 'moved' }
+end
+if redis.call('EXISTS', base .. 'full') == 1 then return { 'full' } end
+local waiting = redis.call('ZCARD', base .. 'lane:' .. lane)
+if waiting >= tonumber(ARGV[11]) then
+  return { 'queue_full', waiting, redis.call('HGET', base .. 'pace:' .. lane, 'rate') or '' }
+end
+
+-- The first write is one that Redis refuses when its memory is used up, and a refused script has written nothing.
+redis.call('SET', base .. 'spec:' .. id, spec)
+redis.call('SET', base .. 'rows:' .. id, rows)
+local seq = redis.call('XADD', base .. 'jobs', '*', 'j', id, 'm', ARGV[15])
+local order = integer(micros + ARGV[6])
+redis.call('HSET', job, 'status', 'queued', 'revision', 1, 'lane', lane, 'queue', queue, 'order', order, 'attempt', 0,
+  'total', ARGV[7], 'ttl', ARGV[8], 'tombstone', ARGV[9], 'created', integer(now), 'seq', seq)
+redis.call('ZADD', base .. 'active', integer(now), id)
+if ARGV[10] ~= '' then
+  local deadline = integer(now + ARGV[10])
+  redis.call('HSET', job, 'deadline', deadline)
+  redis.call('ZADD', base .. 'deadlines', deadline, id)
+end
+if idem then redis.call('SET', idem, id .. ' ' .. ARGV[13], 'PX', ARGV[14]) end
+enqueue(id, lane, queue, order)
+return { 'accepted', integer(now), call_worker(queue), redis.call('ZRANK', base .. 'lane:' .. lane, id) + 1 }

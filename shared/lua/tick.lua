@@ -1,0 +1,26 @@
+-- A round of the janitor; any number may run at once. Bounded: what is left over waits for the next round.
+-- KEYS: base. ARGV: max attempts, outcome of a lost job, outcome of a late job, then the queues.
+-- Returns {jobs given back, jobs ended, queue to ring, ...}.
+local again, done = {}, {}
+for _, fence in ipairs(redis.call('ZRANGE', base .. 'leases', '-inf', '(' .. integer(now), 'BYSCORE', 'LIMIT', 0, 100)) do
+  local a, d = release(fence, ARGV[1], ARGV[2])
+  for _, id in ipairs(a) do again[#again + 1] = id end
+  for _, id in ipairs(d) do done[#done + 1] = id end
+end
+for _, id in ipairs(redis.call('ZRANGE', base .. 'deadlines', '-inf', '(' .. integer(now), 'BYSCORE', 'LIMIT', 0, 1000)) do
+  local h = redis.call('HMGET', base .. 'job:' .. id, 'status', 'lane', 'queue')
+  -- A running job ends too: its worker's commit finds the status final and is refused.
+  if h[1] == 'queued' then leave_lane(id, h[2], h[3]) end
+  finish(id, h[1], 'failed', 0, 0, ARGV[3])
+  done[#done + 1] = id
+end
+announce('r', again)
+announce('d', done)
+local reply = { #again, #done }
+for i = 4, #ARGV do
+  redis.call('ZREMRANGEBYSCORE', base .. 'linger:' .. ARGV[i], '-inf', '(' .. integer(now))
+  if redis.call('EXISTS', base .. 'ready:' .. ARGV[i]) == 1 and call_worker(ARGV[i]) == 1 then
+    reply[#reply + 1] = ARGV[i]
+  end
+end
+return reply

@@ -1,0 +1,93 @@
+"""Celery's queues, the names of the tasks, and the one configuration that publishers and workers share.
+
+A message is a doorbell: it carries no job and no data, so losing, doubling or delaying one changes latency only.
+"""
+
+from typing import Final
+
+from celery import Celery
+
+from shared.settings import Settings
+
+ONLINE: Final = "online"
+BATCH: Final = "batch"
+TRAIN: Final = "train"
+CONTROL: Final = "control"
+QUEUES: Final = (ONLINE, BATCH, TRAIN, CONTROL)
+# The queues that must have a worker for jobs to be done.
+SERVED: Final = (ONLINE, CONTROL)
+
+DRAIN: Final = "foretell.drain"
+TICK: Final = "foretell.tick"
+TASKS: Final = (DRAIN, TICK)
+
+# A bell older than this has been replaced by the janitor's; workers throw it away unheard.
+BELL_SECONDS: Final = 30
+
+
+def make_celery(settings: Settings) -> Celery:
+    """A Celery application: one for each API process, made after the fork, and the one of a worker."""
+    app = Celery("foretell")
+    app.conf.update(
+        broker_url=settings.redis_address.replace("unix://", "redis+socket://"),
+        # Results are ours: a result backend halves the throughput and adds a second truth.
+        result_backend=None,
+        task_ignore_result=True,
+        task_serializer="json",
+        accept_content=["json"],
+        task_create_missing_queues=True,
+        broker_transport_options={
+            "global_keyprefix": f"{settings.redis_prefix}:celery:",
+            # Never renewed by Celery; a message given twice is harmless here, so it may be long.
+            "visibility_timeout": 21_600,
+            "unacked_restore_interval": 10,
+            "unacked_restore_throttle": 1,
+            "socket_timeout": 10,
+            "socket_connect_timeout": 5,
+            "socket_keepalive": not settings.redis_address.startswith("unix://"),
+            "health_check_interval": 5,
+            "retry_on_timeout": False,
+        },
+        # The broker may be away for as long as it likes; a worker waits for it.
+        broker_connection_max_retries=None,
+        broker_connection_retry_on_startup=True,
+        broker_pool_acquire_timeout=5,
+        # A bell that cannot be rung is rung by the janitor: fail fast, the client waits.
+        task_publish_retry_policy={"max_retries": 1, "interval_start": 0, "interval_step": 0.2, "interval_max": 0.5},
+        # Late acknowledgement with a prefetch of one: a worker never hoards a bell that another could answer.
+        worker_prefetch_multiplier=1,
+        task_acks_late=True,
+        # Attempts are counted in the job store; a poison job must not come back by itself.
+        task_reject_on_worker_lost=False,
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        # Only for a process whose own timer (worker/lease.py) could not run: native code that holds the GIL.
+        task_time_limit=settings.unit_timeout_seconds + settings.drain_seconds + 30,
+        worker_hijack_root_logger=False,
+        worker_send_task_events=False,
+        worker_enable_remote_control=False,
+        timezone="UTC",
+        beat_scheduler="celery.beat:Scheduler",
+        beat_schedule={
+            "janitor": {
+                "task": TICK,
+                "schedule": settings.janitor_seconds,
+                "options": {"queue": CONTROL, "expires": max(5.0, settings.janitor_seconds)},
+            }
+        },
+    )
+    return app
+
+
+class Doorbell:
+    """Rings for the workers of a queue."""
+
+    def __init__(self, app: Celery) -> None:
+        self._app = app
+
+    def ring(self, queue: str) -> None:
+        """Publish one message.
+
+        Raises:
+            kombu.exceptions.OperationalError: the broker cannot be reached; the janitor will ring instead.
+        """
+        self._app.send_task(DRAIN, args=(queue,), queue=queue, expires=BELL_SECONDS, ignore_result=True)

@@ -1,0 +1,1 @@
+"""Celery: the only package that imports numpy and the machine-learning libraries."""

@@ -1,0 +1,94 @@
+"""The Celery application of the workers: `celery -A worker.app worker -Q <queue>`."""
+
+import os
+from typing import Any
+
+import structlog
+from celery import Celery
+from celery.signals import celeryd_init, setup_logging, worker_process_init, worker_ready
+from redis.exceptions import RedisError
+
+from shared.connection import Connections
+from shared.errors import ServiceError, StoreUnavailable
+from shared.heartbeat import beat_for_ever
+from shared.keys import Keys
+from shared.logs import configure_logs
+from shared.process import die_with_parent
+from shared.queue import CONTROL, DRAIN, TICK, Doorbell, make_celery
+from shared.settings import load_settings
+from shared.storage import Storage
+from shared.store import JobStore
+from worker.janitor import Janitor
+
+log = structlog.get_logger()
+
+
+def make_app() -> Celery:
+    """The application with its tasks; what they need is made in each process, after the fork, at its first task."""
+    settings = load_settings()
+    app = make_celery(settings)
+    made: dict[int, Any] = {}
+
+    def of_this_process(build: Any) -> Any:
+        if os.getpid() not in made:
+            made.clear()
+            made[os.getpid()] = build()
+        return made[os.getpid()]
+
+    def build_drainer() -> Any:
+        # Here, so that the process of the janitor does without scikit-learn.
+        from worker.services import build_services
+
+        return build_services(settings, app).drainer
+
+    def build_janitor() -> Janitor:
+        store = JobStore(Connections(settings.redis_address, timeout_seconds=5), settings)
+        return Janitor(store, Storage(settings.data_dir / "storage"), Doorbell(app).ring, settings)
+
+    @app.task(name=DRAIN)
+    def drain(queue: str) -> None:
+        try:
+            of_this_process(build_drainer).drain(queue)
+        except StoreUnavailable:
+            log.warning("drain.interrupted", queue=queue, reason="Redis is away")
+
+    @app.task(name=TICK)
+    def tick() -> None:
+        try:
+            of_this_process(build_janitor).tick()
+        except (ServiceError, RedisError) as error:
+            log.warning("janitor.interrupted", reason=getattr(error, "code", type(error).__name__))
+
+    @setup_logging.connect(weak=False)
+    def use_our_logs(**_: Any) -> None:
+        configure_logs(settings, "worker")
+
+    @celeryd_init.connect(weak=False)
+    def import_once(options: dict[str, Any], **_: Any) -> None:
+        # In the parent, so that its children share the memory and start at once. It never predicts: OpenMP used
+        # before a fork makes the children hang.
+        if CONTROL not in (options.get("queues") or ()):
+            import sklearn.ensemble
+            import sklearn.linear_model
+            import sklearn.pipeline
+
+            import worker.services  # noqa: F401
+
+    @worker_process_init.connect(weak=False)
+    def start_child(**_: Any) -> None:
+        import threadpoolctl
+
+        die_with_parent()
+        threadpoolctl.threadpool_limits(1)
+
+    @worker_ready.connect(weak=False)
+    def announce(sender: Any, **_: Any) -> None:
+        queues = sorted(sender.app.amqp.queues.consume_from)
+        for queue in queues:
+            beat_for_ever(Connections(settings.redis_address, timeout_seconds=2), Keys(settings.redis_prefix), queue)
+        log.info("worker.ready", queues=queues)
+
+    return app
+
+
+app = make_app()

@@ -1,0 +1,123 @@
+"""Draining: pull micro-batches, predict, commit, until nothing waits; then linger for a moment before letting go."""
+
+import os
+import socket
+import time
+from collections.abc import Callable
+
+import redis
+import structlog
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_exponential
+
+from shared.errors import StoreFull, StoreUnavailable
+from shared.settings import Settings
+from shared.store import JobStore, Outcome, Unit
+from worker.lease import LeaseKeeper
+from worker.micro_batch import MicroBatchRunner
+
+log = structlog.get_logger()
+
+
+class Drainer:
+    """What a worker process does between two doorbells."""
+
+    def __init__(
+        self, store: JobStore, runner: MicroBatchRunner, ring: Callable[[str], None], settings: Settings
+    ) -> None:
+        self._store = store
+        self._runner = runner
+        self._ring = ring
+        self._settings = settings
+        self._leases = LeaseKeeper(
+            store, self._call, lease_seconds=settings.lease_seconds, timeout_seconds=settings.unit_timeout_seconds
+        )
+        self._name = f"{socket.gethostname()}-{os.getpid()}-{time.time_ns():x}"
+        self._waiting: redis.Redis | None = None
+
+    def drain(self, queue: str) -> None:
+        """Answer a doorbell.
+
+        Raises:
+            StoreUnavailable: Redis is away; the janitor rings again when it is back.
+        """
+        end = time.monotonic() + self._settings.drain_seconds
+        answered = True
+        while True:
+            left = end - time.monotonic()
+            unit = self._store.pull(
+                queue, self._name, linger_seconds=min(max(left, 0), self._settings.linger_seconds), answered=answered
+            )
+            answered = False
+            if unit is not None:
+                self._work(unit)
+                if time.monotonic() < end:
+                    continue
+                # Time for Celery to look after this process; whoever is free goes on.
+                if self._store.call_worker(queue):
+                    self._call(queue)
+                return
+            if left <= 0 or not self._linger(left):
+                self._last_look(queue)
+                return
+
+    def _last_look(self, queue: str) -> None:
+        """Stop lingering; a job that came in this moment has woken nobody but us, and is done first."""
+        unit = self._store.pull(queue, self._name, linger_seconds=0, answered=False)
+        if unit is not None:
+            self._work(unit)
+            if self._store.call_worker(queue):
+                self._call(queue)
+
+    def _linger(self, left: float) -> bool:
+        """Wait to be woken; False if nobody did."""
+        if self._waiting is None:
+            self._waiting = self._store.connections.blocking()
+        try:
+            return (
+                self._waiting.blpop(
+                    [self._store.keys.wake(self._name)], timeout=min(left, self._settings.linger_seconds)
+                )
+                is not None
+            )
+        except redis.RedisError as error:
+            raise StoreUnavailable from error
+
+    def _work(self, unit: Unit) -> None:
+        if unit.ring:
+            self._call(unit.queue)
+        started = time.perf_counter()
+        with self._leases.keep(unit) as unwanted:
+            outcomes = self._runner.run(unit, unwanted)
+            predicted = time.perf_counter()
+            written = self._commit(unit, outcomes)
+        log.info(
+            "unit.committed",
+            lane=unit.lane,
+            fence=unit.fence,
+            jobs=len(unit.jobs),
+            written=written,
+            rows=sum(outcome.succeeded + outcome.failed for outcome in outcomes),
+            failed_rows=sum(outcome.failed for outcome in outcomes),
+            run_ms=round((predicted - started) * 1000, 2),
+            commit_ms=round((time.perf_counter() - predicted) * 1000, 2),
+            job_ids=[job.id for job in unit.jobs],
+            request_ids=[job.spec.request_id for job in unit.jobs],
+        )
+
+    def _commit(self, unit: Unit, outcomes: list[Outcome]) -> int:
+        """Write the outcomes; while Redis is away, for as long as anybody may still want them."""
+        for attempt in Retrying(
+            retry=retry_if_exception_type((StoreUnavailable, StoreFull)),
+            wait=wait_exponential(multiplier=0.1, max=2),
+            stop=stop_after_delay(self._settings.unit_timeout_seconds),
+            reraise=True,
+        ):
+            with attempt:
+                return self._store.commit(unit.fence, outcomes)
+        raise AssertionError("unreachable: the last attempt raises")
+
+    def _call(self, queue: str) -> None:
+        try:
+            self._ring(queue)
+        except Exception as error:  # noqa: BLE001  # whatever the broker's client raises: a bell is only a hint
+            log.warning("doorbell.not_rung", queue=queue, error=type(error).__name__)

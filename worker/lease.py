@@ -1,0 +1,81 @@
+"""A lease on a unit, kept alive by a background thread while the unit runs."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import structlog
+
+from shared.errors import StoreUnavailable
+from shared.store import TIMED_OUT, JobStore, Unit
+
+log = structlog.get_logger()
+
+
+class LeaseKeeper:
+    """One thread for all the units that a process runs, one after the other.
+
+    A unit that runs for too long, or holds the interpreter so that this thread cannot run, loses its lease; in the
+    first case the process ends itself, since a predict call cannot be interrupted otherwise.
+    """
+
+    def __init__(
+        self, store: JobStore, ring: Callable[[str], None], *, lease_seconds: float, timeout_seconds: float
+    ) -> None:
+        self._store = store
+        self._ring = ring
+        self._pause_seconds = lease_seconds / 3
+        self._timeout_seconds = timeout_seconds
+        self._unit: Unit | None = None
+        self._since = 0.0
+        self._unwanted: frozenset[str] = frozenset()
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+
+    @contextmanager
+    def keep(self, unit: Unit) -> Iterator[Callable[[], frozenset[str]]]:
+        """Renew the unit's lease while the block runs; gives a function that tells which jobs are not wanted any more."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._renew_for_ever, name="lease", daemon=True)
+            self._thread.start()
+        with self._changed:
+            self._unit, self._since, self._unwanted = unit, time.monotonic(), frozenset()
+        try:
+            yield lambda: self._unwanted
+        finally:
+            with self._changed:
+                self._unit = None
+
+    def _renew_for_ever(self) -> None:
+        while True:
+            # A unit that ends before the pause is over never needs a renewal; a cancel is noticed within a second.
+            time.sleep(min(1.0, self._pause_seconds))
+            with self._changed:
+                unit, since = self._unit, self._since
+            if unit is None:
+                continue
+            if time.monotonic() - since > self._timeout_seconds:
+                self._give_up(unit)
+            self._renew(unit)
+
+    def _renew(self, unit: Unit) -> None:
+        try:
+            unwanted = self._store.renew(unit.fence)
+        except StoreUnavailable:
+            log.warning("lease.not_renewed", fence=unit.fence)
+            return
+        with self._changed:
+            if self._unit is unit:
+                self._unwanted = frozenset(job.id for job in unit.jobs) if unwanted is None else unwanted
+
+    def _give_up(self, unit: Unit) -> None:
+        log.error("unit.timed_out", fence=unit.fence, lane=unit.lane, job_ids=[job.id for job in unit.jobs])
+        try:
+            ring, queue = self._store.release(unit.fence, TIMED_OUT)
+            if ring:
+                self._ring(queue)
+        finally:
+            os.kill(os.getpid(), signal.SIGKILL)

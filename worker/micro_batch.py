@@ -1,0 +1,125 @@
+"""A micro-batch: several small jobs of one model version, predicted in one call, each with an outcome of its own."""
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import orjson
+import structlog
+
+from shared.errors import ServiceError
+from shared.job import Status, Stored
+from shared.storage import Storage, result_key
+from shared.store import Leased, Outcome, Unit
+from worker.formats import digest
+from worker.model_cache import LoadedModel, ModelCache
+from worker.predict import Prediction, RowFailure, Stopped, encode, predict_rows
+
+log = structlog.get_logger()
+
+NOT_FINITE: Final = "Some predictions were not finite numbers (NaN or infinity); they are null in the result."
+
+
+class MicroBatchRunner:
+    """Runs the micro-batches of one worker process."""
+
+    def __init__(self, models: ModelCache, storage: Storage, *, most_rows: int, inline_bytes: int) -> None:
+        self._models = models
+        self._storage = storage
+        self._most_rows = most_rows
+        self._inline_bytes = inline_bytes
+
+    def run(self, unit: Unit, unwanted: Callable[[], frozenset[str]]) -> list[Outcome]:
+        """An outcome for each job; `unwanted` tells which jobs have been cancelled or lost by now."""
+        spec = unit.jobs[0].spec
+        try:
+            model = self._models.get(spec.model, spec.version)
+        except (ServiceError, MemoryError) as error:
+            log.exception("model.not_loaded", model=spec.model, version=spec.version)
+            return [_failed(job, *_load_failure(error)) for job in unit.jobs]
+        groups: defaultdict[tuple[str, int | None], list[Leased]] = defaultdict(list)
+        for job in unit.jobs:
+            groups[job.spec.method, job.spec.top_k].append(job)
+        return [
+            outcome
+            for (method, top_k), jobs in groups.items()
+            for outcome in self._group(model, jobs, method, top_k, unwanted)
+        ]
+
+    def _group(
+        self,
+        model: LoadedModel,
+        jobs: Sequence[Leased],
+        method: str,
+        top_k: int | None,
+        unwanted: Callable[[], frozenset[str]],
+    ) -> list[Outcome]:
+        """Jobs that ask the same of the model: all rows in one call."""
+        parsed = [orjson.loads(job.rows) for job in jobs]
+        ids = frozenset(job.id for job in jobs)
+        try:
+            predictions = predict_rows(
+                model.estimator, model.manifest.signature, [row for rows in parsed for row in rows],
+                method=method, top_k=top_k, most_rows=self._most_rows, stopped=lambda: ids <= unwanted(),
+            )  # fmt: skip
+        except Stopped:
+            # Every commit of these is refused or becomes `cancelled`, whatever it says.
+            return [_failed(job, "cancelled", "The job was cancelled.") for job in jobs]
+        outcomes, start = [], 0
+        for job, rows in zip(jobs, parsed, strict=True):
+            outcomes.append(self._outcome(job, predictions[start : start + len(rows)]))
+            start += len(rows)
+        return outcomes
+
+    def _outcome(self, job: Leased, predictions: Sequence[Prediction]) -> Outcome:
+        errors: list[dict[str, Any]] = [
+            {"row": _row_number(job, index), "code": prediction.code, "message": prediction.message}
+            for index, prediction in enumerate(predictions)
+            if isinstance(prediction, RowFailure)
+        ]
+        if len(errors) == len(predictions):
+            code, message = errors[0]["code"], errors[0]["message"]
+            failure = {
+                "code": code,
+                "message": message if len(errors) == 1 else f"All {len(errors)} rows failed; the first: {message}",
+            }
+            return Outcome(
+                id=job.id, status=Status.FAILED, succeeded=0, failed=len(errors), failure=failure, errors=errors
+            )
+        result, infinite = encode(predictions)
+        stored = None
+        if len(result) > self._inline_bytes:
+            try:
+                self._storage.put(result_key(job.id), result)
+            except ServiceError as error:
+                log.exception("result.not_stored", job_id=job.id)
+                return _failed(
+                    job, error.code, "The result is too large for Redis and could not be written to the file storage."
+                )
+            stored = Stored(size_bytes=len(result), sha256=digest(result))
+        return Outcome(
+            id=job.id,
+            status=Status.PARTIALLY_SUCCEEDED if errors else Status.SUCCEEDED,
+            succeeded=len(predictions) - len(errors),
+            failed=len(errors),
+            result=None if stored else result,
+            stored=stored,
+            errors=errors,
+            warnings=(NOT_FINITE,) if infinite else (),
+        )
+
+
+def _row_number(job: Leased, index: int) -> int:
+    """The number of a row in the job that it first came with, from 1."""
+    rows = job.spec.retry_rows
+    return index + 1 if rows is None else rows[index]
+
+
+def _failed(job: Leased, code: str, message: str) -> Outcome:
+    return Outcome(id=job.id, status=Status.FAILED, succeeded=0, failed=0, failure={"code": code, "message": message})
+
+
+def _load_failure(error: BaseException) -> tuple[str, str]:
+    if isinstance(error, ServiceError):
+        return error.code, f"The model could not be loaded: {error.message}"
+    return "out_of_memory", "The model needs more memory than the worker has."

@@ -1,0 +1,164 @@
+"""Prediction of stacked rows: one call for all, and where it raises, halving until the offending rows are alone."""
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import orjson
+import structlog
+
+from shared.signature import Signature
+from worker.container import pack
+
+log = structlog.get_logger()
+
+LONGEST_MESSAGE: Final = 300
+
+
+class Stopped(Exception):  # noqa: N818  # not an error: nobody wants the rows any more
+    """The rows need not be predicted."""
+
+
+@dataclass(frozen=True, slots=True)
+class RowFailure:
+    """Why a row has no prediction."""
+
+    code: str
+    message: str
+
+
+Prediction = Any  # what JSON can say, or a RowFailure
+
+
+def predict_rows(
+    estimator: Any,
+    signature: Signature,
+    rows: Sequence[Sequence[Any]],
+    *,
+    method: str,
+    top_k: int | None,
+    most_rows: int,
+    stopped: Callable[[], bool] = lambda: False,
+) -> list[Prediction]:
+    """One prediction or RowFailure for each row, in order.
+
+    Args:
+        estimator: a fitted scikit-learn estimator.
+        signature: its signature.
+        rows: n_rows lists of n_features checked values.
+        method: predict, predict_proba, decision_function or transform.
+        top_k: the k most probable classes instead, as [{"item", "score"}, ...].
+        most_rows: rows of one call.
+        stopped: asked between two calls.
+
+    Raises:
+        Stopped: `stopped` said so.
+    """
+    predictions: list[Prediction] = []
+    for start in range(0, len(rows), most_rows):
+        predictions += _isolate(estimator, signature, rows[start : start + most_rows], method, top_k, stopped)
+    return predictions
+
+
+def _isolate(
+    estimator: Any,
+    signature: Signature,
+    rows: Sequence[Sequence[Any]],
+    method: str,
+    top_k: int | None,
+    stopped: Callable[[], bool],
+) -> list[Prediction]:
+    if stopped():
+        raise Stopped
+    try:
+        return _call(estimator, signature, rows, method, top_k)
+    except (Exception, SystemExit) as error:
+        if len(rows) == 1:
+            return [_row_failure(error)]
+        middle = len(rows) // 2
+        first = _isolate(estimator, signature, rows[:middle], method, top_k, stopped)
+        return first + _isolate(estimator, signature, rows[middle:], method, top_k, stopped)
+
+
+class WrongShape(Exception):
+    """The model gave another number of predictions than it was given rows."""
+
+
+def _call(
+    estimator: Any, signature: Signature, rows: Sequence[Sequence[Any]], method: str, top_k: int | None
+) -> list[Prediction]:
+    # scikit-learn warns at every call that a matrix has no feature names; the order was checked against the signature.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        packed = pack(signature, rows)
+        if top_k is not None:
+            return _top(estimator.predict_proba(packed), estimator.classes_, top_k, len(rows))
+        return plain(getattr(estimator, method)(packed), len(rows))
+
+
+def plain(answer: Any, n_rows: int) -> list[Prediction]:
+    """An estimator's answer as n_rows plain Python values: numbers, strings or (nested) lists.
+
+    Raises:
+        WrongShape: it has another length.
+    """
+    if isinstance(answer, list):  # predict_proba of several outputs: n_outputs arrays of (n_rows, n_classes)
+        if any(np.shape(part)[:1] != (n_rows,) for part in answer):
+            raise WrongShape(f"the model gave outputs of {[np.shape(part) for part in answer]} for {n_rows} rows")
+        return [list(parts) for parts in zip(*(np.asarray(part).tolist() for part in answer), strict=True)]
+    if hasattr(answer, "toarray"):  # a sparse matrix
+        answer = answer.toarray()
+    if hasattr(answer, "to_numpy"):
+        answer = answer.to_numpy()
+    array = np.asarray(answer)
+    if array.shape[:1] != (n_rows,):
+        raise WrongShape(f"the model gave {array.shape} predictions for {n_rows} rows")
+    if array.dtype.kind in "Mm":
+        array = array.astype(str)
+    values: list[Prediction] = array.tolist()
+    return values
+
+
+def _top(probabilities: Any, classes: Any, k: int, n_rows: int) -> list[Prediction]:
+    table = np.asarray(probabilities)
+    if table.shape[:1] != (n_rows,):
+        raise WrongShape(f"the model gave {table.shape} probabilities for {n_rows} rows")
+    best = np.argsort(-table, axis=1, kind="stable")[:, :k]
+    items, scores = np.asarray(classes)[best].tolist(), np.take_along_axis(table, best, axis=1).tolist()
+    return [
+        [{"item": item, "score": score} for item, score in zip(*pair, strict=True)]
+        for pair in zip(items, scores, strict=True)
+    ]
+
+
+def _row_failure(error: BaseException) -> RowFailure:
+    """What the user may know: what a model says of the data, not where it broke."""
+    match error:
+        case MemoryError():
+            return RowFailure("out_of_memory", "The row needs more memory than the worker has.")
+        case WrongShape():
+            return RowFailure("bad_model_output", f"The model is broken: {error}.")
+        case ValueError() | TypeError() if str(error):
+            text = str(error).strip().partition("\n")[0]
+            return RowFailure("prediction_failed", f"The model refused the row: {text[:LONGEST_MESSAGE]}")
+        case _:
+            log.warning("model.raised", error=type(error).__name__, exc_info=error)
+            return RowFailure("prediction_failed", f"The model raised {type(error).__name__} for this row.")
+
+
+def encode(predictions: Sequence[Prediction]) -> tuple[bytes, bool]:
+    """Predictions as a JSON array, failed rows as null, and whether a number was not finite and became null."""
+    shown = [None if isinstance(prediction, RowFailure) else prediction for prediction in predictions]
+    return orjson.dumps(shown, default=str), _has_infinite(shown)
+
+
+def _has_infinite(value: Any) -> bool:
+    if type(value) is float:
+        return value - value != 0.0  # NaN and both infinities
+    if type(value) is list:
+        return any(_has_infinite(part) for part in value)
+    if type(value) is dict:
+        return any(_has_infinite(part) for part in value.values())
+    return False

@@ -1,0 +1,169 @@
+"""Registering a model: its signature is found by trying it on a sample, from the very bytes that are stored."""
+
+import importlib.metadata
+import math
+import platform
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+
+from shared.errors import InvalidRequest, ModelUnusable
+from shared.registry import NAME, Manifest, Registry
+from shared.signature import Container, Feature, FeatureType, Signature
+from worker.container import pack
+from worker.formats import FORMATS, digest
+from worker.predict import plain
+
+METHODS: Final = ("predict", "predict_proba", "decision_function", "transform")
+LIBRARIES: Final = ("scikit-learn", "numpy", "scipy", "pyarrow", "joblib", "skops")
+SAMPLE_ROWS: Final = 20
+
+
+def register(
+    registry: Registry, name: str, artifact: bytes, *, format: str, sample: pa.Table, description: str = ""
+) -> Manifest:  # the manifest's word
+    """Register a new version of a model and point production at it.
+
+    Args:
+        registry: where to.
+        name: the model's name, up to 64 letters, digits, dots, dashes and underscores.
+        artifact: the bytes of a skops or joblib file.
+        format: skops or joblib. joblib runs the artifact's code: only for an operator on the server itself.
+        sample: a few representative rows, n_rows by n_features, columns in the order of the model's features.
+        description: one line for people.
+
+    Raises:
+        InvalidRequest: the name or the sample cannot be used.
+        ModelUnusable: the artifact cannot be loaded, or fails on the sample.
+    """
+    if not NAME.fullmatch(name):
+        raise InvalidRequest(
+            f"{name!r} is no model name; use up to 64 letters, digits, dots, dashes and underscores, beginning with a letter or digit."
+        )
+    estimator = FORMATS[format].load(artifact)
+    return registry.add(
+        name,
+        artifact,
+        sha256=digest(artifact),
+        format=format,
+        signature=find_signature(estimator, sample),
+        estimator=_class_name(estimator),
+        libraries={library: importlib.metadata.version(library) for library in LIBRARIES}
+        | {"python": platform.python_version()},
+        description=description,
+    )
+
+
+def find_signature(estimator: Any, sample: pa.Table) -> Signature:
+    """The signature of an estimator, tried on sample rows.
+
+    Raises:
+        InvalidRequest: the sample has no rows, or a column of a type that no feature can have.
+        ModelUnusable: the estimator cannot predict the sample in any container.
+    """
+    if sample.num_rows == 0 or sample.num_columns == 0:
+        raise InvalidRequest("The sample has no rows or no columns; give a few representative rows.")
+    sample = sample.slice(0, SAMPLE_ROWS)
+    features = tuple(Feature(name=field.name, type=_feature_type(field)) for field in sample.schema)
+    rows = [list(row.values()) for row in sample.to_pylist()]
+    draft = Signature(container="matrix", features=features, methods=())
+    reasons = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for container in _containers(features):
+            draft = replace(draft, container=container)
+            methods, reason = _methods(estimator, draft, rows)
+            if methods:
+                break
+            reasons.append(f"as {container}: {reason}")
+        else:
+            raise ModelUnusable(f"The model fails on the sample: {'; '.join(reasons)}")
+        nullable = tuple(
+            replace(feature, nullable=_takes_null(estimator, draft, methods[0], rows, index))
+            for index, feature in enumerate(features)
+        )
+        signature = replace(draft, features=nullable, methods=methods)
+        return replace(signature, outputs=_outputs(estimator, signature, rows), classes=_classes(estimator))
+
+
+def _feature_type(field: pa.Field) -> FeatureType:
+    kind = field.type
+    if pa.types.is_boolean(kind):
+        return "boolean"
+    if pa.types.is_integer(kind):
+        return "integer"
+    if pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+        return "number"
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return "string"
+    raise InvalidRequest(
+        f"Column {field.name} of the sample is {kind}; features are numbers, integers, booleans or strings."
+    )
+
+
+def _containers(features: Sequence[Feature]) -> tuple[Container, ...]:
+    """What to try, the fastest first."""
+    if len(features) == 1 and features[0].type == "string":
+        return ("text", "table", "dataframe")
+    if any(feature.type == "string" for feature in features):
+        return ("table", "dataframe")
+    return ("matrix", "table", "dataframe")
+
+
+def _methods(estimator: Any, signature: Signature, rows: list[list[Any]]) -> tuple[tuple[str, ...], str]:
+    """The methods that work on the sample, or why the first does not."""
+    working, reason = [], "it has none of the methods " + ", ".join(METHODS)
+    for method in METHODS:
+        try:
+            if not hasattr(estimator, method):
+                continue
+            plain(getattr(estimator, method)(pack(signature, rows)), len(rows))
+            working.append(method)
+        except Exception as error:  # noqa: BLE001  # whatever a model raises is a reason
+            if not working:
+                reason = f"{method} raised {type(error).__name__}: {error}"
+    return tuple(working), reason
+
+
+def _takes_null(estimator: Any, signature: Signature, method: str, rows: list[list[Any]], index: int) -> bool:
+    """Whether a missing value in one column still gives a finite answer for every kind of row in the sample."""
+    holed = [[None if position == index else value for position, value in enumerate(row)] for row in rows]
+    mixed = [*rows, *holed]
+    try:
+        answers = [
+            plain(getattr(estimator, method)(pack(signature, tried)), len(tried)) for tried in (mixed, holed[:1])
+        ]
+    except Exception:  # noqa: BLE001  # a model that raises does not take missing values
+        return False
+    return all(not isinstance(value, float) or math.isfinite(value) for answer in answers for value in answer)
+
+
+def _outputs(estimator: Any, signature: Signature, rows: list[list[Any]]) -> tuple[dict[str, Any], ...]:
+    """What one prediction consists of."""
+    answer = getattr(estimator, signature.methods[0])(pack(signature, rows))
+    array = np.asarray(answer.toarray() if hasattr(answer, "toarray") else answer)
+    kind = {"f": "number", "i": "integer", "u": "integer", "b": "boolean"}.get(array.dtype.kind, "string")
+    if array.dtype.kind == "O" and all(isinstance(value, (int, float)) for value in array.ravel()[:20]):
+        kind = "number"
+    if array.ndim == 1:
+        return ({"name": "prediction", "type": kind},)
+    return tuple({"name": f"prediction_{number}", "type": kind} for number in range(array.shape[1]))
+
+
+def _classes(estimator: Any) -> tuple[Any, ...] | None:
+    """The class labels of a classifier with one output."""
+    classes = getattr(estimator, "classes_", None)
+    if classes is None or isinstance(classes, list):
+        return None
+    return tuple(np.asarray(classes).tolist())
+
+
+def _class_name(estimator: Any) -> str:
+    """The class, and for a pipeline that of its last step too."""
+    name = f"{type(estimator).__module__}.{type(estimator).__qualname__}"
+    steps = getattr(estimator, "steps", None)
+    return f"{name}[{type(steps[-1][1]).__name__}]" if steps else name

@@ -103,8 +103,11 @@ def _measure_system(
 
 
 def _line(cell: Cell, one: Figures) -> str:
-    latencies = f"p50 {one.p50_ms:.1f}, p95 {one.p95_ms:.1f}, p99 {one.p99_ms:.1f} ms, others' CPU {one.others_cpu_percent:.0f} %"
-    return f"{cell.model}, {cell.clients} clients, {cell.mode}: {one.jobs_per_second:,.0f} jobs/s, {latencies}"
+    latencies = f"p50 {one.p50_ms:.1f}, p95 {one.p95_ms:.1f}, p99 {one.p99_ms:.1f} ms"
+    others = f"others' CPU {one.others_cpu_percent:.0f} %"
+    return (
+        f"{cell.model}, {cell.clients} clients, {cell.mode}: {one.jobs_per_second:,.0f} jobs/s, {latencies}, {others}"
+    )
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:

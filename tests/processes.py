@@ -1,0 +1,199 @@
+"""Processes of tests: Redis, workers, the API and the whole service, each ended by the test that started it."""
+
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+import redis
+
+from deploy.commands import api_command, redis_command, root, scheduler_command, worker_command
+from shared.settings import Settings, environment_of
+from tests.wait import until
+
+
+def free_port() -> int:
+    """A port on loopback that nobody uses."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def clean_environment(settings: Settings | None = None) -> dict[str, str]:
+    """The environment of a child: ours without any FORETELL_ variable, then the settings."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("FORETELL_")}
+    return inherited | (environment_of(settings) if settings else {}) | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+
+
+class Process:
+    """A process with its output in a file, and everything that it started."""
+
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
+        self.log = log
+        with log.open("ab") as output:
+            self.popen = subprocess.Popen(
+                list(command), env=dict(environment), cwd=root(), stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+            )
+
+    @property
+    def pid(self) -> int:
+        """The process's id."""
+        return self.popen.pid
+
+    def text(self) -> str:
+        """What it has said so far."""
+        return self.log.read_text(errors="replace")
+
+    def children(self) -> list[psutil.Process]:
+        """Everything that descends from it and lives."""
+        try:
+            return psutil.Process(self.pid).children(recursive=True)
+        except psutil.NoSuchProcess:
+            return []
+
+    def kill(self) -> None:
+        """kill -9, of the process alone."""
+        self.popen.kill()
+        self.popen.wait()
+
+    def stop(self, seconds: float = 30.0) -> int:
+        """End it in order, with all that it started; its exit code."""
+        descendants = self.children()
+        if self.popen.poll() is None:
+            self.popen.terminate()
+            try:
+                self.popen.wait(seconds)
+            except subprocess.TimeoutExpired:
+                self.popen.kill()
+                self.popen.wait()
+        for left in descendants:
+            try:
+                left.kill()
+            except psutil.NoSuchProcess:
+                continue
+        psutil.wait_procs(descendants, timeout=10)
+        return self.popen.returncode
+
+
+class RedisServer(Process):
+    """The embedded server of the settings, as the service itself starts it."""
+
+    def __init__(self, settings: Settings, *extra: str) -> None:
+        self.settings = settings
+        (settings.data_dir / "redis").mkdir(parents=True, exist_ok=True)
+        settings.redis_socket.parent.mkdir(parents=True, exist_ok=True)
+        super().__init__([*redis_command(settings), *extra], clean_environment(), settings.data_dir / "redis.log")
+        self.client = redis.Redis.from_url(settings.redis_address)
+        until(self.answers, what="Redis answers")
+
+    def answers(self) -> bool:
+        """Whether it is up and has read its file."""
+        try:
+            return bool(self.client.ping())
+        except redis.RedisError:
+            return False
+
+    def stop(self, seconds: float = 30.0) -> int:
+        """End it, also if it was halted."""
+        self.client.close()
+        if self.popen.poll() is None:
+            self.popen.send_signal(signal.SIGCONT)
+        return super().stop(seconds)
+
+
+def start_worker(settings: Settings, queue: str, *, wait: bool = True, **environment: str) -> Process:
+    """A Celery worker, as the service itself starts it."""
+    log = settings.data_dir / f"worker-{queue}-{free_port()}.log"
+    worker = Process(worker_command(settings, queue), clean_environment(settings) | environment, log)
+    if wait:
+        until(lambda: "worker.ready" in worker.text(), what=f"the {queue} worker is ready")
+    return worker
+
+
+def start_scheduler(settings: Settings) -> Process:
+    """The scheduler, as the service itself starts it."""
+    return Process(scheduler_command(), clean_environment(settings), settings.data_dir / "scheduler.log")
+
+
+def start_api(settings: Settings) -> Process:
+    """The API, as the service itself starts it."""
+    api = Process(api_command(settings), clean_environment(settings), settings.data_dir / "api.log")
+    until(lambda: Http(settings.port).alive(), what="the API answers")
+    return api
+
+
+def start_service(settings: Settings) -> Process:
+    """Everything, as `make run` starts it, ready."""
+    service = Process([sys.executable, "-m", "deploy"], clean_environment(settings), settings.data_dir.parent / f"service-{settings.port}.log")
+    until(lambda: "Foretell is ready" in service.text() or service.popen.poll() is not None, 90, "the service is ready")
+    assert service.popen.poll() is None, service.text()
+    return service
+
+
+class Answer:
+    """An HTTP answer."""
+
+    def __init__(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
+        self.status = status
+        self.headers = {name.lower(): value for name, value in headers.items()}
+        self.body = body
+
+    @property
+    def json(self) -> Any:
+        """The body as JSON."""
+        return json.loads(self.body)
+
+
+class Http:
+    """A client with nothing hidden."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+
+    def __call__(self, method: str, path: str, body: Any = None, *, seconds: float = 40, raw: bytes | None = None, **headers: str) -> Answer:
+        """One request; `body` is sent as JSON, header names are given with underscores."""
+        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        payload = raw
+        if body is not None:
+            payload = json.dumps(body).encode()
+            sent.setdefault("Content-Type", "application/json")
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=seconds)
+        try:
+            connection.request(method, path, payload, sent)
+            response = connection.getresponse()
+            return Answer(response.status, dict(response.getheaders()), response.read())
+        finally:
+            connection.close()
+
+    def alive(self) -> bool:
+        """Whether the API answers at all."""
+        try:
+            return self("GET", "/healthz", seconds=2).status == 200
+        except (OSError, http.client.HTTPException):
+            return False
+
+    def submit(self, model: str, instances: list[Any], **more: Any) -> dict[str, Any]:
+        """Submit a job that must be accepted."""
+        answer = self("POST", "/jobs", {"model": model, "instances": instances, **more})
+        assert answer.status == 202, answer.body
+        job: dict[str, Any] = answer.json
+        return job
+
+    def done(self, job_id: str, seconds: float = 60) -> dict[str, Any]:
+        """The job once it is done."""
+
+        def finished() -> dict[str, Any] | None:
+            try:
+                answer = self("GET", f"/jobs/{job_id}")
+            except (OSError, http.client.HTTPException):
+                return None
+            return answer.json if answer.status == 200 and answer.json["done"] else None
+
+        return until(finished, seconds, f"job {job_id} is done") or {}

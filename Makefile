@@ -62,7 +62,7 @@ $(BIN)/python:
 $(VENV)/%.installed: %.txt | $(BIN)/python
 	@echo "Installing $< into $(VENV)"
 	@$(INSTALL_UV) \
-		&& $(BIN)/uv pip install --python $(BIN)/python --require-hashes --requirements $< \
+		&& $(BIN)/uv pip install --compile-bytecode --python $(BIN)/python --require-hashes --requirements $< \
 		|| { echo "uv could not install it, pip tries" >&2; \
 			$(BIN)/python -m pip install --disable-pip-version-check --require-hashes --requirement $<; }
 	@touch $@

@@ -114,7 +114,8 @@ def install(app: Flask) -> None:
         detail = error.description or HTTPStatus(status).phrase
         match error:
             case RequestEntityTooLarge():
-                detail = f"The body is larger than the {app.config['MAX_CONTENT_LENGTH']} bytes that are allowed; send fewer rows at a time."
+                most = app.config["MAX_CONTENT_LENGTH"]
+                detail = f"The body is larger than the {most} bytes that are allowed; send fewer rows at a time."
             case MethodNotAllowed(valid_methods=methods) if methods:
                 detail = f"{request.path} does not take {request.method}; it takes {', '.join(sorted(methods))}."
             case _ if status == 404:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -24,7 +25,7 @@ from api.wire import (
     parse,
     read_json,
 )
-from shared.errors import InvalidRequest, NoResult, NothingToRetry, ResultNotReady
+from shared.errors import InvalidRequest, JobNotFinished, NoResult, NothingToRetry, ResultNotReady
 from shared.job import Job, Status, new_job_id
 from shared.queue import ONLINE
 from shared.storage import result_key
@@ -199,7 +200,8 @@ def routes(services: Services) -> Blueprint:
         if "," in environ.get("HTTP_RANGE", ""):
             # A server may ignore Range (RFC 9110, section 14.2); Werkzeug would answer several ranges with 416.
             del environ["HTTP_RANGE"]
-        return response.make_conditional(environ, accept_ranges=True, complete_length=len(response.get_data()))
+        response.make_conditional(environ, accept_ranges=True, complete_length=len(response.get_data()))
+        return response
 
     @blueprint.get("/jobs/<job_id>/errors")
     @operation("The failed rows, one JSON line each", tag="jobs", answers={200: "application/x-ndjson"})
@@ -323,10 +325,6 @@ def retried(services: Services, job: Job, only: str, idempotency: tuple[str, str
     Raises:
         JobNotFinished, NothingToRetry, JobGone, StoreUnavailable
     """
-    from dataclasses import replace
-
-    from shared.errors import JobNotFinished
-
     if not job.done:
         raise JobNotFinished
     rows = services.store.rows(job.id)

@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 document, made from the routes: each view is marked with `operation`, and its bodies are pydantic models."""
+"""The OpenAPI 3.1 document, made from the routes: views are marked with `operation`, bodies are pydantic models."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -52,14 +52,15 @@ def operation(
     """Describe a view for the document."""
 
     def mark(view: View) -> View:
-        view.operation = {
+        marked: Any = view
+        marked.operation = {
             "summary": summary,
             "tag": tag,
             "answers": answers,
             "body": body,
             "headers": headers,
             "query": query or {},
-        }  # type: ignore[attr-defined]
+        }
         return view
 
     return mark
@@ -68,7 +69,7 @@ def operation(
 def document(app: Flask) -> dict[str, Any]:
     """The whole document."""
     marked = [
-        (rule, method.lower(), view.operation)
+        (rule, method.lower(), vars(view)["operation"])
         for rule in app.url_map.iter_rules()
         if hasattr(view := app.view_functions[rule.endpoint], "operation")
         for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"})

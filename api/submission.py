@@ -191,7 +191,11 @@ def queued(submission: Submission, accepted: Accepted) -> Job:
     """The snapshot of a job that was accepted just now, without reading it back."""
     assert accepted.created_at is not None  # noqa: S101  # set whenever `created`
     return Job(
-        id=accepted.id, status=Status.QUEUED, revision=1, spec=submission.spec, counts=Counts(total=submission.total), attempt=0,
-        cancel_requested=False, queue_position=accepted.queue_position, jobs_per_second=None, created_at=accepted.created_at,
-        started_at=None, finished_at=None, expires_at=None, predictions=None, stored=None, failure=None, errors=(), warnings=(),
-    )  # fmt: skip
+        id=accepted.id,
+        status=Status.QUEUED,
+        revision=1,
+        spec=submission.spec,
+        counts=Counts(total=submission.total),
+        created_at=accepted.created_at,
+        queue_position=accepted.queue_position,
+    )

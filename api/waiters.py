@@ -123,7 +123,7 @@ class Waiters:
 
     def _listen(self) -> None:
         client = self._store.connections.blocking()
-        with client, client.pubsub(ignore_subscribe_messages=False) as subscription:
+        with client, client.pubsub() as subscription:
             subscription.subscribe(self._store.keys.changes)
             while True:
                 message = subscription.get_message(timeout=LONGEST_SILENCE_SECONDS)

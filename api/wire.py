@@ -186,7 +186,8 @@ def read_json(request: Request) -> Any:
     """The body as JSON.
 
     Raises:
-        RequestFault: 415 for another media type, 400 for a body that is cut off or no JSON, 413 for one that is too large.
+        RequestFault: 415 for another media type, 400 for a body that is cut off or no JSON.
+        werkzeug.exceptions.RequestEntityTooLarge: it is larger than allowed.
     """
     if request.mimetype != "application/json" and not request.mimetype.endswith("+json"):
         raise RequestFault(

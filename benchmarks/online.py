@@ -11,8 +11,8 @@ Systems, one at a time, the others stopped, in turn for every round and in rever
 - foretell: `python -m deploy` with two workers.
 
 All have two processes that predict, the same model files and, but for the synchronous one, the same Redis server
-binary with an append-only file. Clients (load.py) are closed loops on keep-alive connections; each request has values
-of its own:
+binary with an append-only file. Clients (load.py) are closed loops, on connections that live as long as the server keeps
+them; each request has values of its own:
 
 - poll: submit, then ask every 5 ms until done;
 - wait: submit with `Prefer: wait=10`;
@@ -25,11 +25,12 @@ the run with exit code 1.
 """
 
 import argparse
+import contextlib
 import json
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -74,15 +75,17 @@ def measure(plan: Sequence[Cell], *, rounds: int, seconds: float, warm_up: float
             for system in systems[::-1] if number % 2 else systems:
                 print(f"round {number + 1}, {system.name}", flush=True)
                 with tempfile.TemporaryDirectory(prefix=f"{system.name}-", dir=folder) as own_folder:
-                    for cell, one in _measure_system(system, plan, models, Path(own_folder), seconds, warm_up):
-                        measured[cell].append(one)
-                        print(f"  {_line(cell, one)}", flush=True)
+                    found = _measure_system(system, plan, models, Path(own_folder), seconds, warm_up)
+                    with contextlib.closing(found):
+                        for cell, one in found:
+                            measured[cell].append(one)
+                            print(f"  {_line(cell, one)}", flush=True)
     return measured
 
 
 def _measure_system(
     system: System, plan: Sequence[Cell], models: dict[str, BenchModel], folder: Path, seconds: float, warm_up: float
-) -> Iterator[tuple[Cell, Figures]]:
+) -> Generator[tuple[Cell, Figures]]:
     cells = [cell for cell in plan if cell.system == system.name]
     with ProcessGroup(folder) as processes:
         port = system.start(processes, folder, list(models.values()))

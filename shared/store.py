@@ -35,7 +35,8 @@ def failure_outcome(code: str, message: str) -> bytes:
 
 WORKER_LOST: Final = failure_outcome(
     "worker_lost",
-    "The worker process ended while it worked on this job, at every attempt; it may have run out of memory or the model may crash on these rows.",
+    "The worker process ended while it worked on this job, at every attempt; "
+    "it may have run out of memory, or the model may crash on these rows.",
 )
 TIMED_OUT: Final = failure_outcome("timed_out", "The prediction took longer than the service allows, at every attempt.")
 DEADLINE: Final = failure_outcome("deadline_exceeded", "The job was not finished within its deadline_seconds.")
@@ -103,7 +104,7 @@ class Outcome:
     warnings: Sequence[str] = ()
 
 
-class AliasMoved(Exception):  # noqa: N818  # not an error: the caller resolves the alias again
+class AliasMoved(Exception):  # not an error: the caller resolves the alias again
     """The alias was moved since it was resolved."""
 
 
@@ -149,8 +150,10 @@ class JobStore:
         reply = self._run(
             "submit", job.id, dump_spec(spec), job.rows, predict_lane(spec.model, spec.version), job.queue,
             PRIORITY_SECONDS[spec.priority] * 1_000_000, job.total, job.ttl_seconds * 1000, self._tombstone_millis,
-            "" if job.deadline_seconds is None else max(1, int(job.deadline_seconds * 1000)), self._settings.max_waiting_jobs,
-            key, digest, max(self._settings.idempotency_seconds, job.ttl_seconds) * 1000, spec.model, job.alias or "", spec.version,
+            "" if job.deadline_seconds is None else max(1, int(job.deadline_seconds * 1000)),
+            self._settings.max_waiting_jobs,
+            key, digest, max(self._settings.idempotency_seconds, job.ttl_seconds) * 1000,
+            spec.model, job.alias or "", spec.version,
         )  # fmt: skip
         match reply[0]:
             case b"accepted":
@@ -276,8 +279,8 @@ class JobStore:
         """Lease a micro-batch, in one round trip; None: nothing to do, and `worker` is noted as lingering."""
         settings = self._settings
         reply = self._run(
-            "pull", queue, worker, settings.micro_batch_jobs, settings.micro_batch_rows, int(settings.lease_seconds * 1000),
-            int(linger_seconds * 1000), int(answered), DEADLINE,
+            "pull", queue, worker, settings.micro_batch_jobs, settings.micro_batch_rows,
+            int(settings.lease_seconds * 1000), int(linger_seconds * 1000), int(answered), DEADLINE,
         )  # fmt: skip
         if reply is None:
             return None
@@ -291,7 +294,7 @@ class JobStore:
         return None if reply is None else frozenset(job_id.decode() for job_id in reply)
 
     def commit(self, fence: str, outcomes: Sequence[Outcome]) -> int:
-        """End a unit, in one round trip; returns how many jobs were written (0: the lease was lost, or it is a repeat)."""
+        """End a unit, in one round trip; how many jobs were written (0: the lease was lost, or it is a repeat)."""
         arguments: list[Any] = [fence]
         for outcome in outcomes:
             extra = {name: value for name in ("failure", "errors", "warnings") if (value := getattr(outcome, name))}

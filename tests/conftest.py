@@ -27,8 +27,16 @@ def make_settings(folder: Path) -> Callable[..., Settings]:
     """Settings of a service of its own, quick to recover."""
 
     def make(**values: Any) -> Settings:
-        quick = {"lease_seconds": 2, "janitor_seconds": 0.5, "workers": 2, "api_processes": 1, "port": free_port(), "data_dir": folder / "var", "log_format": "json"}
-        return Settings(**(quick | values))
+        quick = {
+            "lease_seconds": 2,
+            "janitor_seconds": 0.5,
+            "workers": 2,
+            "api_processes": 1,
+            "port": free_port(),
+            "data_dir": folder / "var",
+            "log_format": "json",
+        }
+        return Settings.model_validate(quick | values)
 
     return make
 

@@ -55,11 +55,17 @@ class Moody:
 
 def registry_of(settings: Settings) -> Registry:
     """The registry of a service."""
-    return Registry(Connections(settings.redis_address, timeout_seconds=5), Keys(settings.redis_prefix), Storage(settings.data_dir / "storage"))
+    return Registry(
+        Connections(settings.redis_address, timeout_seconds=5),
+        Keys(settings.redis_prefix),
+        Storage(settings.data_dir / "storage"),
+    )
 
 
 def register_moody(settings: Settings, name: str = "moody") -> Manifest:
     """Register the model above, as an operator does with a joblib file."""
     buffer = io.BytesIO()
     joblib.dump(Moody(), buffer)
-    return register(registry_of(settings), name, buffer.getvalue(), format="joblib", sample=pa.table({"x": [FINE, 2.0]}))
+    return register(
+        registry_of(settings), name, buffer.getvalue(), format="joblib", sample=pa.table({"x": [FINE, 2.0]})
+    )

@@ -29,7 +29,11 @@ def free_port() -> int:
 def clean_environment(settings: Settings | None = None) -> dict[str, str]:
     """The environment of a child: ours without any FORETELL_ variable, then the settings."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("FORETELL_")}
-    return inherited | (environment_of(settings) if settings else {}) | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    return (
+        inherited
+        | (environment_of(settings) if settings else {})
+        | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    )
 
 
 class Process:
@@ -39,7 +43,13 @@ class Process:
         self.log = log
         with log.open("ab") as output:
             self.popen = subprocess.Popen(
-                list(command), env=dict(environment), cwd=root(), stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+                list(command),
+                env=dict(environment),
+                cwd=root(),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
             )
 
     @property
@@ -90,7 +100,7 @@ class RedisServer(Process):
         (settings.data_dir / "redis").mkdir(parents=True, exist_ok=True)
         settings.redis_socket.parent.mkdir(parents=True, exist_ok=True)
         super().__init__([*redis_command(settings), *extra], clean_environment(), settings.data_dir / "redis.log")
-        self.client = redis.Redis.from_url(settings.redis_address)
+        self.client: Any = redis.Redis.from_url(settings.redis_address)
         until(self.answers, what="Redis answers")
 
     def answers(self) -> bool:
@@ -131,7 +141,11 @@ def start_api(settings: Settings) -> Process:
 
 def start_service(settings: Settings) -> Process:
     """Everything, as `make run` starts it, ready."""
-    service = Process([sys.executable, "-m", "deploy"], clean_environment(settings), settings.data_dir.parent / f"service-{settings.port}.log")
+    service = Process(
+        [sys.executable, "-m", "deploy"],
+        clean_environment(settings),
+        settings.data_dir.parent / f"service-{settings.port}.log",
+    )
     until(lambda: "Foretell is ready" in service.text() or service.popen.poll() is not None, 90, "the service is ready")
     assert service.popen.poll() is None, service.text()
     return service
@@ -157,7 +171,9 @@ class Http:
     def __init__(self, port: int) -> None:
         self.port = port
 
-    def __call__(self, method: str, path: str, body: Any = None, *, seconds: float = 40, raw: bytes | None = None, **headers: str) -> Answer:
+    def __call__(
+        self, method: str, path: str, body: Any = None, *, seconds: float = 40, raw: bytes | None = None, **headers: str
+    ) -> Answer:
         """One request; `body` is sent as JSON, header names are given with underscores."""
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
         payload = raw

@@ -68,10 +68,6 @@ def make_app() -> Celery:
         # In the parent, so that its children share the memory and start at once. It never predicts: OpenMP used
         # before a fork makes the children hang.
         if CONTROL not in (options.get("queues") or ()):
-            import sklearn.ensemble
-            import sklearn.linear_model
-            import sklearn.pipeline
-
             import worker.services  # noqa: F401
 
     @worker_process_init.connect(weak=False)

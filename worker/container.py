@@ -1,4 +1,4 @@
-"""Rows as the estimator wants them: a float64 matrix, a table with named columns, a data frame, or a list of strings."""
+"""Rows as the estimator wants them: a float64 matrix, a table with named columns, a data frame, or strings."""
 
 from collections.abc import Sequence
 from typing import Any, Final

@@ -70,7 +70,8 @@ class Skops:
             unknown = sorted(set(skops.io.get_untrusted_types(data=artifact)) - set(TRUSTED))
             if unknown:
                 raise UnsafeArtifact(
-                    f"The artifact holds types that are not trusted: {', '.join(unknown)}. If you made it yourself, register it as joblib on the server."
+                    f"The artifact holds types that are not trusted: {', '.join(unknown)}. "
+                    "If you made it yourself, register it as joblib on the server."
                 )
             return skops.io.loads(artifact, trusted=list(TRUSTED))
         except ModelUnusable:
@@ -91,7 +92,7 @@ class Skops:
 
 
 class Joblib:
-    """joblib files: a pickle, which runs code when it is loaded; only what an operator registered on the server itself."""
+    """joblib files: a pickle, which runs code when it is loaded; only from an operator on the server itself."""
 
     def load(self, artifact: bytes) -> Any:
         """The estimator.
@@ -128,6 +129,7 @@ def load_verified(manifest: Manifest, artifact: bytes) -> Any:
     found = digest(artifact)
     if found != manifest.sha256:
         raise ArtifactCorrupt(
-            f"The artifact of {manifest.model}@{manifest.version} has sha256 {found}, but {manifest.sha256} was registered."
+            f"The artifact of {manifest.model}@{manifest.version} has sha256 {found}, "
+            f"but {manifest.sha256} was registered."
         )
     return FORMATS[manifest.format].load(artifact)

@@ -37,7 +37,7 @@ class LeaseKeeper:
 
     @contextmanager
     def keep(self, unit: Unit) -> Iterator[Callable[[], frozenset[str]]]:
-        """Renew the unit's lease while the block runs; gives a function that tells which jobs are not wanted any more."""
+        """Renew the unit's lease while the block runs; gives a function that tells which jobs nobody wants any more."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._renew_for_ever, name="lease", daemon=True)
             self._thread.start()

@@ -17,7 +17,7 @@ log = structlog.get_logger()
 LONGEST_MESSAGE: Final = 300
 
 
-class Stopped(Exception):  # noqa: N818  # not an error: nobody wants the rows any more
+class Stopped(Exception):  # not an error: nobody wants the rows any more
     """The rows need not be predicted."""
 
 
@@ -74,7 +74,7 @@ def _isolate(
         raise Stopped
     try:
         return _call(estimator, signature, rows, method, top_k)
-    except (Exception, SystemExit) as error:
+    except (Exception, SystemExit) as error:  # noqa: BLE001  # whatever a model raises is a row's failure
         if len(rows) == 1:
             return [_row_failure(error)]
         middle = len(rows) // 2

@@ -42,7 +42,8 @@ def register(
     """
     if not NAME.fullmatch(name):
         raise InvalidRequest(
-            f"{name!r} is no model name; use up to 64 letters, digits, dots, dashes and underscores, beginning with a letter or digit."
+            f"{name!r} is no model name; use up to 64 letters, digits, dots, dashes and underscores, "
+            "beginning with a letter or digit."
         )
     estimator = FORMATS[format].load(artifact)
     return registry.add(

@@ -106,7 +106,14 @@ submit(services, drafted)
 print("the doorbell was not rung", flush=True)
 """
 
-    api = subprocess.run([sys.executable, "-c", script], env=clean_environment(service.settings), cwd=root(), capture_output=True, text=True, check=False)
+    api = subprocess.run(
+        [sys.executable, "-c", script],
+        env=clean_environment(service.settings),
+        cwd=root(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
     assert api.returncode == -signal.SIGKILL
     assert "the doorbell was not rung" not in api.stdout
@@ -171,7 +178,10 @@ def test_a_redis_that_halts_for_twenty_seconds_is_503_and_then_forgotten(service
     resume.join()
 
     assert [answer.status for answer in refused] == [503, 503, 503]
-    assert all(1 <= int(answer.headers["retry-after"]) <= 120 and answer.json["code"] == "store_unavailable" for answer in refused)
+    assert all(
+        1 <= int(answer.headers["retry-after"]) <= 120 and answer.json["code"] == "store_unavailable"
+        for answer in refused
+    )
     each_once(service.finished(job_ids, 120), values)
     assert service.http("POST", "/jobs", {"model": "moody", "instances": [[FINE]]}, Prefer="wait=30").status == 200
 
@@ -199,7 +209,7 @@ def test_every_celery_message_may_come_many_times(make_service: Callable[..., Se
     values = [SLOW + 0.05 + number / 1000 for number in range(30)]
     job_ids = [service.http.submit("moody", [[value]])["id"] for value in values]
 
-    (message,) = service.redis.client.lrange(broker_queue(service), 0, -1)  # type: ignore[misc]
+    (message,) = service.redis.client.lrange(broker_queue(service), 0, -1)
     service.redis.client.rpush(broker_queue(service), *[message] * 50)
     service.start_worker()
     service.start_worker()

@@ -10,7 +10,16 @@ import orjson
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    consumes,
+    initialize,
+    invariant,
+    multiple,
+    rule,
+    run_state_machine_as_test,
+)
 
 from shared.connection import Connections
 from shared.errors import JobFinished
@@ -47,7 +56,12 @@ class Jobs(RuleBasedStateMachine):
         self.last: dict[str, Job] = {}
         self.results: dict[str, bytes] = {}
 
-    @rule(rows=st.integers(1, 5), model=st.sampled_from("ab"), priority=st.sampled_from(["high", "normal", "low"]), twice=st.booleans())
+    @rule(
+        rows=st.integers(1, 5),
+        model=st.sampled_from("ab"),
+        priority=st.sampled_from(["high", "normal", "low"]),
+        twice=st.booleans(),
+    )
     def submit(self, rows: int, model: str, priority: str, twice: bool) -> None:
         job = submission(rows, model=model, priority=priority)
         accepted = self.store.submit(job)
@@ -84,7 +98,9 @@ class Jobs(RuleBasedStateMachine):
             rows = len(orjson.loads(job.rows))
             bad = min(failed, rows - 1)
             status = Status.PARTIALLY_SUCCEEDED if bad else Status.SUCCEEDED
-            outcomes.append(Outcome(id=job.id, status=status, succeeded=rows - bad, failed=bad, result=f'["{unit.fence}"]'.encode()))
+            outcomes.append(
+                Outcome(id=job.id, status=status, succeeded=rows - bad, failed=bad, result=f'["{unit.fence}"]'.encode())
+            )
         return self.store.commit(unit.fence, outcomes)
 
     @rule(target=ended_units, unit=consumes(units))
@@ -112,9 +128,13 @@ class Jobs(RuleBasedStateMachine):
         if not hasattr(self, "totals"):
             return
         client, base = self.store.connections.client, self.store.keys.base
-        waiting = Counter(member.decode() for key in client.keys(f"{base}lane:*") for member in client.zrange(key, 0, -1))
+        waiting = Counter(
+            member.decode() for key in client.keys(f"{base}lane:*") for member in client.zrange(key, 0, -1)
+        )
         leased = Counter(
-            job_id for fence in client.zrange(f"{base}leases", 0, -1) for job_id in client.hget(f"{base}unit:{fence.decode()}", "jobs").decode().split()
+            job_id
+            for fence in client.zrange(f"{base}leases", 0, -1)
+            for job_id in client.hget(f"{base}unit:{fence.decode()}", "jobs").decode().split()
         )
         active = {member.decode() for member in client.zrange(f"{base}active", 0, -1)}
         jobs = self.store.read_many(list(self.totals), with_result=True)
@@ -166,7 +186,12 @@ class Jobs(RuleBasedStateMachine):
 def test_no_interleaving_loses_doubles_or_miscounts_a_job(store_for_machines: JobStore) -> None:
     Jobs.store = store_for_machines
 
-    run_state_machine_as_test(Jobs, settings=settings(max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)))
+    run_state_machine_as_test(
+        Jobs,
+        settings=settings(
+            max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+        ),
+    )
 
 
 def test_ids_made_one_after_the_other_are_listed_in_that_order() -> None:

@@ -64,7 +64,7 @@ class Connections:
         try:
             return self._send(packed)
         except NoScriptError:
-            return self._send(hiredis.pack_command(("EVAL", script.source, "1", base, *arguments)))
+            return self._send(_pack("EVAL", script.source, "1", base, *arguments))
 
     def _send(self, packed: bytes) -> Any:
         try:
@@ -117,7 +117,8 @@ class Connections:
 
 
 def _pack(*arguments: Argument) -> bytes:
-    return hiredis.pack_command(arguments)  # type: ignore[arg-type]  # its stub takes one argument only
+    packed: bytes = hiredis.pack_command(arguments)  # type: ignore[arg-type]  # its stub takes one argument only
+    return packed
 
 
 def _translated(error: ResponseError) -> Exception:

@@ -1,4 +1,4 @@
-"""The Flask application: `granian --interface wsgi --factory api.app:create_app`."""
+"""The Flask application: `granian --interface wsgi --factory api.app:serve`."""
 
 import orjson
 import structlog
@@ -15,6 +15,12 @@ from shared.settings import Settings, load_settings
 log = structlog.get_logger()
 
 
+def serve() -> Flask:
+    """The application of a server process, which ends with the server."""
+    die_with_parent()
+    return create_app()
+
+
 def create_app(settings: Settings | None = None) -> Flask:
     """A fresh application; settings come from the environment unless they are given.
 
@@ -23,7 +29,6 @@ def create_app(settings: Settings | None = None) -> Flask:
     """
     settings = settings or load_settings()
     configure_logs(settings, "api")
-    die_with_parent()
     services = build_services(settings)
     app = Flask("foretell", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes

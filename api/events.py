@@ -1,5 +1,6 @@
 """`GET /jobs/<id>/events`: the job at every change, as server-sent events (HTML Living Standard, section 9.2)."""
 
+import re
 import time
 from collections.abc import Iterator
 
@@ -25,10 +26,9 @@ def routes(services: Services) -> Blueprint:
         "Follow a job until it is done", tag="jobs", answers={200: "text/event-stream"}, headers=("Last-Event-ID",)
     )
     def events(job_id: str) -> Response:
-        last = request.headers.get("Last-Event-ID", "")
         services.store.read(job_id, with_result=False)  # unknown and gone are answered before the stream begins
+        stream = follow(services, job_id, last_event(request.headers.get("Last-Event-ID", "")))
         services.waiters.open_stream()
-        stream = follow(services, job_id, int(last) if last.isdecimal() else 0)
         response = Response(
             stream, content_type="text/event-stream", headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         )
@@ -36,6 +36,11 @@ def routes(services: Services) -> Blueprint:
         return response
 
     return blueprint
+
+
+def last_event(given: str) -> int:
+    """The revision in Last-Event-ID; 0 if it is none of ours, so that the stream begins with the job as it is."""
+    return int(given) if re.fullmatch(r"[0-9]{1,18}", given) else 0
 
 
 def follow(services: Services, job_id: str, last: int) -> Iterator[bytes]:

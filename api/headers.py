@@ -9,7 +9,7 @@ from flask import Request, Response, g
 REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 # W3C Trace Context, section 3.2: version, trace id, parent id, flags.
 TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
-WAIT: Final = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,6})\"?\s*(?:$|[,;])", re.IGNORECASE)
+WAIT: Final = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d+)\"?\s*(?:$|[,;])", re.IGNORECASE)
 
 
 def take_request_id(request: Request) -> str:
@@ -36,9 +36,9 @@ def preferred_wait(request: Request, most_seconds: float) -> float | None:
 
 
 def known_revision(request: Request) -> int | None:
-    """The revision in If-None-Match, if it is one of ours."""
-    found = re.fullmatch(r'(?:W/)?"(\d{1,18})"', request.headers.get("If-None-Match", "").strip())
-    return int(found[1]) if found else None
+    """The newest revision in If-None-Match, if there is one of ours."""
+    found = re.findall(r'(?:^|[\s,])(?:W/)?"(\d{1,18})"', request.headers.get("If-None-Match", ""))
+    return max(map(int, found)) if found else None
 
 
 def json_response(body: bytes, status: int = 200, media_type: str = "application/json") -> Response:

@@ -1,10 +1,12 @@
 """The routes of jobs."""
 
+import re
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import urlencode
 
 import orjson
 from flask import Blueprint, Response, g, request
@@ -14,7 +16,7 @@ from api.headers import json_response, known_revision, preferred_wait, tracepare
 from api.openapi import JOB_HEADERS, LIST_PARAMETERS, operation
 from api.render import job_document, pinned, result_document, retry_after_seconds
 from api.services import Services
-from api.submission import Draft, draft, idempotency_of, queued, submit
+from api.submission import draft, idempotency_of, queued, submit
 from api.wire import (
     JobDocument,
     JobPage,
@@ -41,7 +43,7 @@ def routes(services: Services) -> Blueprint:
     blueprint = Blueprint("jobs", __name__)
     settings, store = services.settings, services.store
 
-    def drafted(body: JobRequest, idempotency: tuple[str, str] | None = None, *, fresh: bool = False) -> Draft:
+    def drafted(body: JobRequest, idempotency: tuple[str, str] | None = None, *, fresh: bool = False) -> Submission:
         return draft(
             services,
             body,
@@ -76,7 +78,7 @@ def routes(services: Services) -> Blueprint:
             preferred_wait(request, settings.max_wait_seconds),
         )
 
-    def accept(first: Draft, again: Callable[[], Draft], wait: float | None) -> Response:
+    def accept(first: Submission, again: Callable[[], Submission], wait: float | None) -> Response:
         job = submit_and_wait(services, first, again, wait)
         response = job_response(job, 200 if job.done and wait is not None else 202)
         response.headers["Location"] = f"/jobs/{job.id}"
@@ -130,8 +132,7 @@ def routes(services: Services) -> Blueprint:
         if following:
             arguments = request.args.copy()
             arguments["cursor"] = following
-            query = "&".join(f"{name}={value}" for name, value in arguments.items())
-            response.headers["Link"] = f'</jobs?{query}>; rel="next"'
+            response.headers["Link"] = f'</jobs?{urlencode(list(arguments.items()))}>; rel="next"'
         return response
 
     @blueprint.get("/jobs/<job_id>")
@@ -165,8 +166,7 @@ def routes(services: Services) -> Blueprint:
     def retry(job_id: str) -> Response:
         body = parse(RetryRequest, read_json(request)) if request.get_data() else RetryRequest()
         job = must_read(services, job_id)
-        again = retried(services, job, body.only, wanted_key())
-        first = Draft(submission=again, resolved=services.registry.resolve(f"{job.spec.model}@{job.spec.version}"))
+        first = retried(services, job, body.only, wanted_key())
         return accept(first, lambda: first, preferred_wait(request, settings.max_wait_seconds))
 
     @blueprint.delete("/jobs/<job_id>")
@@ -229,8 +229,8 @@ def list_filter() -> dict[str, Any]:
         raise RequestFault(
             400, "unknown_parameter", f"{unknown[0]} is not a parameter; there are {', '.join(LIST_PARAMETERS)}."
         )
-    if not limit.isdecimal() or not 1 <= int(limit) <= 200:
-        raise RequestFault(400, "bad_parameter", f"limit must be a whole number from 1 to 200, not {limit}.")
+    if not re.fullmatch(r"[0-9]{1,3}", limit) or not 1 <= int(limit) <= 200:
+        raise RequestFault(400, "bad_parameter", f"limit must be a whole number from 1 to 200, not {limit[:20]}.")
     if status and status not in list(Status):
         raise RequestFault(400, "bad_parameter", f"status must be one of {', '.join(Status)}, not {status}.")
     if kind != "predict":
@@ -245,7 +245,7 @@ def list_filter() -> dict[str, Any]:
     if created_after is not None and created_after.tzinfo is None:
         created_after = created_after.replace(tzinfo=UTC)
     cursor = arguments.get("cursor", "")
-    if cursor and not all(part.isdecimal() for part in cursor.split("-", 1)):
+    if cursor and not re.fullmatch(r"[1-9][0-9]{0,17}-[0-9]{1,18}", cursor):
         raise RequestFault(400, "bad_parameter", "cursor must be the `next` of an earlier page.")
     return {
         "limit": int(limit),
@@ -256,9 +256,8 @@ def list_filter() -> dict[str, Any]:
     }
 
 
-def validation(services: Services, checked: Draft) -> Response:
+def validation(services: Services, submission: Submission) -> Response:
     """What a submission would do."""
-    submission = checked.submission
     waiting, rate = services.store.lane_length(submission.spec.model, submission.spec.version)
     estimate = round((waiting + 1) / rate, 3) if rate else None
     body = {
@@ -287,22 +286,22 @@ def job_response(job: Job, status: int) -> Response:
     return response
 
 
-def submit_and_wait(services: Services, first: Draft, again: Callable[[], Draft], wait: float | None) -> Job:
+def submit_and_wait(services: Services, first: Submission, again: Callable[[], Submission], wait: float | None) -> Job:
     """Accept a job and wait for it for up to `wait` seconds; the newest snapshot."""
     if wait is None:
-        return newest(services, first, submit(services, first, again))
-    with services.waiters.watch(first.submission.id) as watch:
-        accepted = submit(services, first, again)
+        return newest(services, *submit(services, first, again))
+    with services.waiters.watch(first.id) as watch:
+        stored, accepted = submit(services, first, again)
         if not accepted.created:
             job = await_job(services, accepted.id, None, wait)
             return must_read(services, accepted.id) if job is None else job
         job = None if watch is None else watch.next(wait)
-    return newest(services, first, accepted) if job is None else job
+    return newest(services, stored, accepted) if job is None else job
 
 
-def newest(services: Services, first: Draft, accepted: Accepted) -> Job:
+def newest(services: Services, stored: Submission, accepted: Accepted) -> Job:
     """The snapshot after a submission: made from it, or read if the Idempotency-Key named an earlier job."""
-    return queued(first.submission, accepted) if accepted.created else must_read(services, accepted.id)
+    return queued(stored, accepted) if accepted.created else must_read(services, accepted.id)
 
 
 def await_job(services: Services, job_id: str, known: int | None, wait: float) -> Job | None:

@@ -9,6 +9,7 @@ from flask import Blueprint, Response, redirect
 from redis.exceptions import RedisError
 from werkzeug.wrappers import Response as BaseResponse
 
+from api.errors import problem
 from api.headers import json_response
 from api.openapi import operation
 from api.services import Services
@@ -32,18 +33,21 @@ def routes(services: Services) -> Blueprint:
         return json_response(b'{"status":"ok"}')
 
     @blueprint.get("/readyz")
-    @operation(
-        "Whether jobs can be done: Redis, storage, workers, scheduler", tag="operations", answers={200: dict, 503: dict}
-    )
+    @operation("Whether jobs can be done: Redis, storage, workers, scheduler", tag="operations", answers={200: dict})
     def readyz() -> Response:
-        checks = {
-            "redis": state(services.connections.client.ping),
-            "storage": state(services.storage.check),
-            **{f"workers_{queue}": alive(services, queue) for queue in SERVED},
-            "scheduler": alive(services, SCHEDULER),
-        }
+        redis = state(services.connections.client.ping)
+        checks = {"redis": redis, "storage": state(services.storage.check)}
+        if redis["ready"]:
+            checks |= {f"workers_{queue}": alive(services, queue) for queue in SERVED}
+            checks["scheduler"] = alive(services, SCHEDULER)
         ready = all(check["ready"] for check in checks.values())
-        return json_response(orjson.dumps({"ready": ready, "checks": checks}), 200 if ready else 503)
+        if ready:
+            return json_response(orjson.dumps({"ready": True, "checks": checks}))
+        missing = ", ".join(name for name, check in checks.items() if not check["ready"])
+        detail = f"Not ready: {missing}. Jobs that are accepted now are done when they are back."
+        response = problem(503, "not_ready", detail, extra={"ready": False, "checks": checks})
+        response.headers["Retry-After"] = "2"
+        return response
 
     @blueprint.get("/version")
     @operation("Which version this is", tag="operations", answers={200: dict})

@@ -41,7 +41,7 @@ def build_services(settings: Settings) -> Services:
         storage=storage,
         registry=Registry(connections, keys, storage),
         store=store,
-        doorbell=Doorbell(make_celery(settings)),
+        doorbell=Doorbell(make_celery(settings, socket_seconds=settings.redis_timeout_seconds)),
         waiters=Waiters(store, most=settings.max_waiters, most_streams=settings.max_event_streams),
         checkers=Checkers(settings),
     )

@@ -1,5 +1,6 @@
 """Bodies on the wire: requests are validated with these models, and the OpenAPI document shows them."""
 
+import itertools
 from typing import Annotated, Any, Literal, TypeVar
 
 import orjson
@@ -8,26 +9,19 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from api.errors import RequestFault
 from shared.errors import InvalidRequest
+from shared.signature import MOST_ERRORS, escaped
 
 Method = Literal["predict", "predict_proba", "decision_function", "transform"]
 M = TypeVar("M", bound=BaseModel)
-
-
-class DataframeSplit(BaseModel):
-    """Rows as pandas' `to_dict("split")` writes them."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    columns: list[str]
-    data: list[list[Any]]
-    index: list[Any] | None = None
 
 
 class JobRequest(BaseModel):
     """A prediction job; exactly one of instances, dataframe_split, dataframe_records, inputs."""
 
     model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"example": {"model": "linear", "instances": [[0.06, 0.02, 0.04]]}}
+        extra="forbid",
+        strict=True,
+        json_schema_extra={"example": {"model": "linear", "instances": [[0.06, 0.02, 0.04]]}},
     )
 
     kind: Literal["predict"] = "predict"
@@ -35,9 +29,9 @@ class JobRequest(BaseModel):
     instances: Annotated[
         list[Any] | None, Field(description="rows as arrays in feature order, or as objects by column")
     ] = None
-    dataframe_split: DataframeSplit | None = None
-    dataframe_records: list[dict[str, Any]] | None = None
-    inputs: list[Any] | dict[str, Any] | None = None
+    dataframe_split: Annotated[Any, Field(description='{"columns": [...], "data": [[...], ...]}')] = None
+    dataframe_records: Annotated[Any, Field(description="rows as objects by column")] = None
+    inputs: Annotated[Any, Field(description="rows as arrays or objects, or an object of columns")] = None
     method: Annotated[
         str, Field(description="predict, predict_proba, decision_function or transform, if the model has it")
     ] = "predict"
@@ -213,26 +207,38 @@ def parse(model: type[M], raw: Any) -> M:
     """A validated body.
 
     Raises:
-        InvalidRequest: with a pointer to each fault.
+        InvalidRequest: with a pointer to each fault, up to 20.
     """
+    if not isinstance(raw, dict):
+        raise InvalidRequest("The body must be a JSON object.")
+    unknown = list(itertools.islice((name for name in raw if name not in model.model_fields), MOST_ERRORS))
+    if unknown:
+        fields = ", ".join(model.model_fields)
+        faults = [
+            {
+                "pointer": f"/{escaped(name)}",
+                "code": "unknown_field",
+                "message": f"{name[:100]} is not a field; the fields are {fields}.",
+            }
+            for name in unknown
+        ]
+        raise InvalidRequest(str(faults[0]["message"]), errors=faults)
     try:
         return model.model_validate(raw)
     except ValidationError as error:
         faults = [
             {
-                "pointer": "".join(f"/{part}" for part in fault["loc"]),
+                "pointer": "".join(f"/{escaped(part)}" for part in fault["loc"]),
                 "code": fault["type"],
-                "message": _message(model, fault),
+                "message": _message(fault),
             }
-            for fault in error.errors()
+            for fault in error.errors(include_url=False, include_context=False)[:MOST_ERRORS]
         ]
-        raise InvalidRequest(faults[0]["message"], errors=faults) from error
+        raise InvalidRequest(str(faults[0]["message"]), errors=faults) from error
 
 
-def _message(model: type[BaseModel], fault: Any) -> str:
-    place = ".".join(str(part) for part in fault["loc"]) or "the body"
-    if fault["type"] == "extra_forbidden":
-        return f"{place} is not a field; the fields are {', '.join(model.model_fields)}."
+def _message(fault: Any) -> str:
+    place = ".".join(str(part) for part in fault["loc"])
     if fault["type"] == "missing":
         return f"{place} is missing."
     return f"{place}: {fault['msg'][0].lower()}{fault['msg'][1:]}."

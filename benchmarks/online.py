@@ -11,8 +11,8 @@ Systems, one at a time, the others stopped, in turn for every round and in rever
 - foretell: `python -m deploy` with two workers.
 
 All have two processes that predict, the same model files and, but for the synchronous one, the same Redis server
-binary with an append-only file. Clients (load.py) are closed loops, on connections that live as long as the server keeps
-them; each request has values of its own:
+binary with an append-only file. Clients (load.py) are closed loops, on connections that live as long as the server
+keeps them; each request of a run has values of its own:
 
 - poll: submit, then ask every 5 ms until done;
 - wait: submit with `Prefer: wait=10`;
@@ -48,7 +48,8 @@ FIRST_ANSWERS_SECONDS = 0.5
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parse(arguments)
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
     try:
         rounds = measure(options.plan, rounds=options.rounds, seconds=options.seconds, warm_up=options.warm_up)
     except VoidRunError as error:

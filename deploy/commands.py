@@ -15,7 +15,7 @@ TASKS_PER_CHILD = 10_000
 def api_command(settings: Settings) -> list[str]:
     """granian with the Flask application."""
     return [
-        sys.executable, "-m", "granian", "--interface", "wsgi", "--factory", "api.app:create_app",
+        sys.executable, "-m", "granian", "--interface", "wsgi", "--factory", "api.app:serve",
         "--host", settings.host, "--port", str(settings.port),
         "--workers", str(settings.api_processes), "--blocking-threads", str(settings.api_threads),
         "--http", "1", "--no-ws", "--respawn-failed-workers", "--workers-kill-timeout", "5", "--log-level", "error",

@@ -19,7 +19,6 @@ ServiceError
 ├── NothingToRetry
 ├── IdempotencyKeyReused
 ├── TooManyStreams
-├── IllegalTransition           a status may not follow another; a fault of ours
 └── ModelUnusable               an artifact that cannot be loaded or registered
     ├── UnsafeArtifact
     └── ArtifactCorrupt
@@ -167,12 +166,6 @@ class TooManyStreams(ServiceError):
 
     code = "too_many_streams"
     retryable = True
-
-
-class IllegalTransition(ServiceError):
-    """A job's status may not change like that."""
-
-    code = "illegal_transition"
 
 
 class ModelUnusable(ServiceError):

@@ -7,8 +7,6 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Final
 
-from shared.errors import IllegalTransition
-
 
 class Status(StrEnum):
     """Where a job stands; the last four are final."""
@@ -23,7 +21,7 @@ class Status(StrEnum):
 
 DONE: Final = frozenset({Status.SUCCEEDED, Status.PARTIALLY_SUCCEEDED, Status.FAILED, Status.CANCELLED})
 
-# shared/lua/prelude.lua holds the same table; a test compares them.
+# The scripts enforce this table: shared/lua/prelude.lua holds it too, and a test compares them.
 TRANSITIONS: Final = {
     Status.QUEUED: frozenset({Status.RUNNING, Status.CANCELLED, Status.FAILED}),
     Status.RUNNING: DONE | {Status.QUEUED},
@@ -36,16 +34,6 @@ TRANSITIONS: Final = {
 # Head start of a priority, in seconds of waiting: a high job overtakes what was submitted less than a minute before
 # it, and a low one is never put off for longer than that.
 PRIORITY_SECONDS: Final = {"high": -60, "normal": 0, "low": 60}
-
-
-def check_transition(before: Status, after: Status) -> None:
-    """Allow a change of status.
-
-    Raises:
-        IllegalTransition: the status may not follow.
-    """
-    if after not in TRANSITIONS[before]:
-        raise IllegalTransition(f"a {before} job cannot become {after}")
 
 
 def new_job_id() -> str:

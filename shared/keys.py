@@ -1,28 +1,29 @@
-"""Every key in Redis. All begin with `{<prefix>}:`, one hash tag, so that a cluster keeps them on one server.
+"""Every key in Redis. All of ours begin with `{<prefix>}:`, one hash tag, so that a cluster keeps them on one server.
 
 key              type    fields / members                                  lives           written by      read by
 ---------------  ------  ------------------------------------------------  --------------  --------------  ------------
 job:<id>         hash    status revision lane queue order attempt fence    result ttl +    all scripts     all scripts
                          total succeeded failed skipped created started    tombstone once
-                         finished expires ttl deadline cancel seq tried    finished
-                         size sha; every value below 64 bytes, so that
-                         Redis packs it
+                         finished expires ttl tombstone deadline cancel    finished
+                         seq size sha; every value below 64 bytes, so
+                         that Redis packs it
 spec:<id>        string  JSON of shared.job.Spec                           result ttl      submit          read pull
 rows:<id>        string  JSON array of the rows, checked, in feature order result ttl      submit          pull rows
 result:<id>      string  JSON array of the predictions                     result ttl      commit          read
 outcome:<id>     string  JSON {failure?, errors?, warnings?}, if any       result ttl      commit release  read list
 jobs             stream  j = id, m = model; oldest first                   swept           submit sweep    list sweep
-active           zset    id of every job that is not done, by creation     until done      submit finish   tests
 deadlines        zset    id, by the time when it must be done              until done      submit          tick
 lane:<lane>      zset    waiting ids, by time of submit and priority       while waiting   submit release  pull
-pace:<lane>      hash    since jobs rate: jobs done per second, measured   1 hour          commit          read submit
+pace:<lane>      hash    rate = jobs a second, unit = usual ms of a unit,  1 hour          commit          read submit
+                         since and jobs of the window that is measured                                     pull
+busy:<lane>      string  a unit is under way that will be over in a moment 10 ms           pull            submit
 ready:<queue>    zset    lanes that have waiting jobs, by last service     while waiting   submit pull     pull tick
 linger:<queue>   zset    idle workers that wait for work, by their limit   seconds         pull            submit tick
 wake:<worker>    list    one entry wakes that worker                       1 minute        submit tick     worker
 bell:<queue>     string  a doorbell is on its way                          5 s             submit tick     submit tick
 fence            string  counter                                           for ever        pull            pull
 leases           zset    fence of every unit that runs, by its deadline    while it runs   pull renew      tick
-unit:<fence>     hash    lane queue worker jobs (ids, blank between)       while it runs   pull            commit tick
+unit:<fence>     hash    lane queue worker pulled jobs (blank between)     while it runs   pull            commit tick
 idem:<digest>    string  "<job id> <sha256 of the request>"                a day           submit          submit
 full             string  memory is short: no submits                       seconds         janitor         submit
 sweep            string  where the sweep of `jobs` goes on                 for ever        janitor         janitor

@@ -31,7 +31,14 @@ def configure_logs(settings: Settings, process: str) -> None:
         structlog.processors.StackInfoRenderer(),
     ]
     final: list[Any] = (
-        [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=28)]
+        [
+            structlog.dev.ConsoleRenderer(
+                colors=sys.stderr.isatty(),
+                pad_event_to=28,
+                # Others print local variables too, which are payloads.
+                exception_formatter=structlog.dev.plain_traceback,
+            )
+        ]
         if human
         else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(serializer=_json)]
     )

@@ -25,8 +25,11 @@ TASKS: Final = (DRAIN, TICK)
 BELL_SECONDS: Final = 30
 
 
-def make_celery(settings: Settings) -> Celery:
-    """A Celery application: one for each API process, made after the fork, and the one of a worker."""
+def make_celery(settings: Settings, *, socket_seconds: float = 10) -> Celery:
+    """A Celery application: one for each API process, made after the fork, and the one of a worker.
+
+    `socket_seconds`: how long a broker that hangs is waited for; a client waits for a publisher.
+    """
     app = Celery("foretell")
     app.conf.update(
         broker_url=settings.redis_address.replace("unix://", "redis+socket://"),
@@ -42,8 +45,8 @@ def make_celery(settings: Settings) -> Celery:
             "visibility_timeout": 21_600,
             "unacked_restore_interval": 10,
             "unacked_restore_throttle": 1,
-            "socket_timeout": 10,
-            "socket_connect_timeout": 5,
+            "socket_timeout": socket_seconds,
+            "socket_connect_timeout": min(5, socket_seconds),
             "socket_keepalive": not settings.redis_address.startswith("unix://"),
             "health_check_interval": 5,
             "retry_on_timeout": False,

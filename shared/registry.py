@@ -16,6 +16,7 @@ from shared.signature import Signature
 from shared.storage import Storage, artifact_key, manifest_key
 
 PRODUCTION: Final = "production"
+VERSION: Final = re.compile(r"[0-9]{1,9}")
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 
@@ -90,7 +91,7 @@ class Registry:
             StoreUnavailable
         """
         name, member = split_reference(requested)
-        if member.isascii() and member.isdigit():
+        if VERSION.fullmatch(member):
             return Resolved(requested=requested, alias=None, manifest=self.manifest(name, int(member)))
         version = None if fresh else self._aliases.get((name, member))
         if version is None:

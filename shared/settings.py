@@ -1,26 +1,28 @@
 """Every setting of the service: an environment variable with the prefix FORETELL_, read once at the entry point."""
 
+import difflib
+import hashlib
 import os
 import sys
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from shared.errors import BadSetting
 
 PREFIX = "FORETELL_"
 
-Seconds = Annotated[float, Field(gt=0)]
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """The settings, validated; the descriptions below are the reference in docs/configuration.md."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
     host: str = Field(
         "127.0.0.1",
@@ -113,7 +115,7 @@ class Settings(BaseSettings):
         description="Longest that one unit may run; then its process is killed and the job is tried again, or "
         "fails with `timed_out`.",
     )
-    linger_seconds: Annotated[float, Field(ge=0)] = Field(
+    linger_seconds: Annotated[float, Field(ge=0, le=60)] = Field(
         0.5, description="How long an idle worker process waits for more work before it lets go of its Celery task."
     )
     drain_seconds: Seconds = Field(
@@ -174,9 +176,6 @@ class Settings(BaseSettings):
     @property
     def redis_socket(self) -> Path:
         """Where the embedded Redis listens."""
-        import hashlib
-        import tempfile
-
         socket = self.data_dir / "redis" / "redis.sock"
         if len(os.fsencode(socket)) < 100:
             return socket
@@ -188,8 +187,7 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
     """Read the settings from the environment.
 
     Raises:
-        BadSetting: a value is not allowed, or a FORETELL_ variable is none of ours (pydantic-settings would ignore a
-            misspelt name in silence).
+        BadSetting: a value is not allowed, or a FORETELL_ variable is none of ours.
     """
     given = os.environ if environment is None else environment
     known = {PREFIX + name.upper(): name for name in Settings.model_fields}
@@ -198,10 +196,10 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
         if not variable.startswith(PREFIX):
             continue
         if variable not in known:
-            import difflib
-
-            close = difflib.get_close_matches(variable, known, n=1)
-            hint = f"; did you mean {close[0]}?" if close else "; docs/configuration.md lists all settings"
+            close = difflib.get_close_matches(
+                variable.removeprefix(PREFIX), [name.upper() for name in Settings.model_fields], n=1
+            )
+            hint = f"; did you mean {PREFIX}{close[0]}?" if close else "; docs/configuration.md lists all settings"
             raise BadSetting(f"{variable} is not a setting{hint}")
         values[known[variable]] = value
     try:
@@ -209,7 +207,8 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0]) if first["loc"] else ""
-        raise BadSetting(f"{PREFIX}{name.upper()}={values.get(name, '')}: {first['msg']}") from error
+        shown = "..." if "@" in values.get(name, "") else values.get(name, "")  # a password may stand before the @
+        raise BadSetting(f"{PREFIX}{name.upper()}={shown}: {first['msg']}") from error
 
 
 def environment_of(settings: Settings) -> dict[str, str]:

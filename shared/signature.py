@@ -1,6 +1,7 @@
 """A model's signature: the declared features and outputs of a version, and the check of rows against it."""
 
 import difflib
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
@@ -12,6 +13,9 @@ FeatureType = Literal["number", "integer", "string", "boolean"]
 Container = Literal["matrix", "table", "dataframe", "text"]
 
 MOST_ERRORS: Final = 20
+MOST_HINTS: Final = 50
+# (index of the row, column or position or None for the row) -> JSON pointer (RFC 6901)
+Locate = Callable[[int, str | int | None], str]
 _INFINITE: Final = (float("inf"), float("-inf"))
 
 
@@ -94,7 +98,7 @@ def _number(value: Any) -> tuple[Any, str | None]:
 
 
 def _integer(value: Any) -> tuple[Any, str | None]:
-    if type(value) is int:
+    if type(value) is int and -(2**63) <= value < 2**63:
         return value, None
     if type(value) is float and value.is_integer() and abs(value) < 2**63:
         return int(value), None
@@ -118,7 +122,7 @@ _CHECKS: Final[Mapping[FeatureType, Callable[[Any], tuple[Any, str | None]]]] = 
 _EXPECTED: Final[Mapping[str, str]] = {
     "not_a_number": "a number",
     "not_finite": "a finite number",
-    "not_an_integer": "a whole number",
+    "not_an_integer": "a whole number of at most 64 bits",
     "not_a_boolean": "true or false",
     "not_a_string": "a string",
 }
@@ -144,8 +148,15 @@ class RowChecker:
         self._names = [feature.name for feature in features]
         self._plain_numbers = all(feature.type == "number" for feature in features)
 
-    def check(self, instances: Sequence[Any], pointer: str = "/instances") -> list[list[Any]]:
-        """The rows in feature order, as n_rows lists of n_features values."""
+    def check(
+        self, instances: Sequence[Any], pointer: str = "/instances", locate: Locate | None = None
+    ) -> list[list[Any]]:
+        """The rows in feature order, as n_rows lists of n_features values.
+
+        `pointer` says where the rows are in the body, and `locate` where a value of them is, if that is not
+        `<pointer>/<index of the row>/<column or position>`.
+        """
+        locate = locate or (lambda index, key: f"{pointer}/{index}" + ("" if key is None else f"/{escaped(key)}"))
         if not instances:
             message = "There are no rows; send at least one."
             raise InvalidRequest(message, errors=[{"pointer": pointer, "code": "no_rows", "message": message}])
@@ -169,7 +180,7 @@ class RowChecker:
             ):
                 rows.append(instance)
                 continue
-            row = self._row(instance, index, pointer, errors)
+            row = self._row(instance, index, locate, errors)
             if row is not None:
                 rows.append(row)
             if len(errors) >= MOST_ERRORS:
@@ -180,11 +191,11 @@ class RowChecker:
             raise InvalidRequest(f"{errors[0]['message']} (row {errors[0]['row']}{more})", errors=errors[:MOST_ERRORS])
         return rows
 
-    def _row(self, instance: Any, index: int, pointer: str, errors: list[dict[str, Any]]) -> list[Any] | None:
+    def _row(self, instance: Any, index: int, locate: Locate, errors: list[dict[str, Any]]) -> list[Any] | None:
         """One row in feature order, or None with its faults added to `errors`."""
         features = self.signature.features
         named = type(instance) is dict
-        place = f"{pointer}/{index}"
+        place = locate(index, None)
         if named:
             values = [instance.get(name, _MISSING) for name in self._names]
         elif type(instance) is list:
@@ -207,9 +218,7 @@ class RowChecker:
         for position, (feature, value) in enumerate(zip(features, values, strict=True)):
             checked, code, message = self._value(feature, value, instance)
             if code is not None:
-                where = (
-                    f"{place}/{feature.name.replace('~', '~0').replace('/', '~1')}" if named else f"{place}/{position}"
-                )
+                where = locate(index, feature.name if named else position)
                 errors.append(
                     {"row": index + 1, "column": feature.name, "pointer": where, "code": code, "message": message}
                 )
@@ -218,8 +227,10 @@ class RowChecker:
 
     def _value(self, feature: Feature, value: Any, instance: Any) -> tuple[Any, str | None, str]:
         if value is _MISSING:
-            close = difflib.get_close_matches(feature.name, map(str, instance), n=1)
-            hint = f" Did you mean it by {close[0]!r}?" if close and close[0] not in self._names else ""
+            # Bounded: a record may have a hundred thousand columns of other things.
+            others = [name for name in itertools.islice(instance, MOST_HINTS) if name not in self._names]
+            close = difflib.get_close_matches(feature.name, others, n=1)
+            hint = f" Did you mean it by {close[0]!r}?" if close else ""
             return None, "missing_column", f"Column {feature.name} is missing.{hint}"
         if value is None:
             if feature.nullable:
@@ -243,6 +254,11 @@ class RowChecker:
     def _columns(self) -> str:
         shown = ", ".join(self._names[:20])
         return shown if len(self._names) <= 20 else f"{shown}, ... ({len(self._names)} in all)"
+
+
+def escaped(key: str | int) -> str:
+    """A key as a part of a JSON pointer (RFC 6901, section 3)."""
+    return str(key).replace("~", "~0").replace("/", "~1")
 
 
 def _article(kind: FeatureType) -> str:

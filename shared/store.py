@@ -236,7 +236,7 @@ class JobStore:
         self, *, limit: int, cursor: str = "", status: str = "", model: str = "", created_after: datetime | None = None
     ) -> tuple[list[Job], str | None]:
         """Jobs, newest first, and the cursor of the next page; a rare status may make a page shorter than `limit`."""
-        after = "" if created_after is None else int(created_after.timestamp() * 1000)
+        after = "" if created_after is None else max(0, int(created_after.timestamp() * 1000))
         following, *ids = self._run("list", cursor, limit, status, model, after, LIST_SCAN)
         jobs = self.read_many([job_id.decode() for job_id in ids])
         return [job for job in jobs.values() if job is not None], following.decode() or None

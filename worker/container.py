@@ -42,7 +42,13 @@ def _table(signature: Signature, rows: Sequence[Sequence[Any]]) -> pa.Table:
     columns = zip(*rows, strict=True)
     return pa.table(
         {
-            feature.name: pa.array(column, type=ARROW[feature.type])
+            feature.name: _column(feature.type, column)
             for feature, column in zip(signature.features, columns, strict=True)
         }
     )
+
+
+def _column(kind: FeatureType, values: Sequence[Any]) -> pa.Array:
+    if kind == "number":  # pyarrow takes no integer past 2^53 for a float64
+        values = [None if value is None else float(value) for value in values]
+    return pa.array(values, type=ARROW[kind])

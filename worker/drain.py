@@ -70,15 +70,13 @@ class Drainer:
 
     def _linger(self, left: float) -> bool:
         """Wait to be woken; False if nobody did."""
+        seconds = min(left, self._settings.linger_seconds)
+        if seconds <= 0:  # which BLPOP takes for "for ever"
+            return False
         if self._waiting is None:
             self._waiting = self._store.connections.blocking()
         try:
-            return (
-                self._waiting.blpop(
-                    [self._store.keys.wake(self._name)], timeout=min(left, self._settings.linger_seconds)
-                )
-                is not None
-            )
+            return self._waiting.blpop([self._store.keys.wake(self._name)], timeout=seconds) is not None
         except redis.RedisError as error:
             raise StoreUnavailable from error
 

@@ -13,7 +13,7 @@ from shared.storage import Storage, result_key
 from shared.store import Leased, Outcome, Unit
 from worker.formats import digest
 from worker.model_cache import LoadedModel, ModelCache
-from worker.predict import Prediction, RowFailure, Stopped, encode, predict_rows
+from worker.predict import Prediction, RowFailure, Stopped, checked, encode, predict_rows
 
 log = structlog.get_logger()
 
@@ -72,6 +72,11 @@ class MicroBatchRunner:
         return outcomes
 
     def _outcome(self, job: Leased, predictions: Sequence[Prediction]) -> Outcome:
+        try:
+            result, infinite = encode(predictions)
+        except TypeError:
+            predictions = checked(predictions)
+            result, infinite = encode(predictions)
         errors: list[dict[str, Any]] = [
             {"row": _row_number(job, index), "code": prediction.code, "message": prediction.message}
             for index, prediction in enumerate(predictions)
@@ -86,7 +91,6 @@ class MicroBatchRunner:
             return Outcome(
                 id=job.id, status=Status.FAILED, succeeded=0, failed=len(errors), failure=failure, errors=errors
             )
-        result, infinite = encode(predictions)
         stored = None
         if len(result) > self._inline_bytes:
             try:

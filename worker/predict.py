@@ -29,6 +29,7 @@ class RowFailure:
     message: str
 
 
+NOT_JSON: Final = RowFailure("bad_model_output", "The model's prediction for this row cannot be written as JSON.")
 Prediction = Any  # what JSON can say, or a RowFailure
 
 
@@ -104,8 +105,9 @@ def plain(answer: Any, n_rows: int) -> list[Prediction]:
     Raises:
         WrongShape: it has another length.
     """
-    if isinstance(answer, list):  # predict_proba of several outputs: n_outputs arrays of (n_rows, n_classes)
-        if any(np.shape(part)[:1] != (n_rows,) for part in answer):
+    if isinstance(answer, list) and answer and all(np.ndim(part) == 2 for part in answer):
+        # predict_proba of several outputs: n_outputs arrays of (n_rows, n_classes)
+        if any(np.shape(part)[0] != n_rows for part in answer):
             raise WrongShape(f"the model gave outputs of {[np.shape(part) for part in answer]} for {n_rows} rows")
         return [list(parts) for parts in zip(*(np.asarray(part).tolist() for part in answer), strict=True)]
     if hasattr(answer, "toarray"):  # a sparse matrix
@@ -118,7 +120,14 @@ def plain(answer: Any, n_rows: int) -> list[Prediction]:
     if array.dtype.kind in "Mm":
         array = array.astype(str)
     values: list[Prediction] = array.tolist()
-    return values
+    return [_python(value) for value in values] if array.dtype.kind == "O" else values
+
+
+def _python(value: Any) -> Any:
+    """A value of an object array without NumPy's own scalars."""
+    if isinstance(value, np.generic):
+        return value.item()
+    return [_python(part) for part in value] if isinstance(value, (list, tuple, np.ndarray)) else value
 
 
 def _top(probabilities: Any, classes: Any, k: int, n_rows: int) -> list[Prediction]:
@@ -149,9 +158,26 @@ def _row_failure(error: BaseException) -> RowFailure:
 
 
 def encode(predictions: Sequence[Prediction]) -> tuple[bytes, bool]:
-    """Predictions as a JSON array, failed rows as null, and whether a number was not finite and became null."""
+    """Predictions as a JSON array, failed rows as null, and whether a number was not finite and became null.
+
+    Raises:
+        TypeError: a prediction is nothing that JSON can say; see `checked`.
+    """
     shown = [None if isinstance(prediction, RowFailure) else prediction for prediction in predictions]
-    return orjson.dumps(shown, default=str), _has_infinite(shown)
+    return orjson.dumps(shown), _has_infinite(shown)
+
+
+def checked(predictions: Sequence[Prediction]) -> list[Prediction]:
+    """The predictions, where what JSON cannot say (such as integers past 64 bits) is a RowFailure."""
+    return [prediction if _speakable(prediction) else NOT_JSON for prediction in predictions]
+
+
+def _speakable(prediction: Prediction) -> bool:
+    try:
+        encode([prediction])
+    except TypeError:
+        return False
+    return True
 
 
 def _has_infinite(value: Any) -> bool:

@@ -6,6 +6,7 @@ import platform
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any, Final
 
 import numpy as np
@@ -68,15 +69,20 @@ def find_signature(estimator: Any, sample: pa.Table) -> Signature:
     """
     if sample.num_rows == 0 or sample.num_columns == 0:
         raise InvalidRequest("The sample has no rows or no columns; give a few representative rows.")
+    twice = sorted({name for name in sample.column_names if sample.column_names.count(name) > 1})
+    if twice:
+        raise InvalidRequest(f"The sample has the column {twice[0]} more than once.")
     sample = sample.slice(0, SAMPLE_ROWS)
     features = tuple(Feature(name=field.name, type=_feature_type(field)) for field in sample.schema)
-    rows = [list(row.values()) for row in sample.to_pylist()]
+    rows = [
+        [float(value) if isinstance(value, Decimal) else value for value in row.values()] for row in sample.to_pylist()
+    ]
     draft = Signature(container="matrix", features=features, methods=())
     reasons = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for container in _containers(features):
-            draft = replace(draft, container=container)
+            draft = replace(draft, container=container, features=_as_taken(features, container))
             methods, reason = _methods(estimator, draft, rows)
             if methods:
                 break
@@ -85,7 +91,7 @@ def find_signature(estimator: Any, sample: pa.Table) -> Signature:
             raise ModelUnusable(f"The model fails on the sample: {'; '.join(reasons)}")
         nullable = tuple(
             replace(feature, nullable=_takes_null(estimator, draft, methods[0], rows, index))
-            for index, feature in enumerate(features)
+            for index, feature in enumerate(draft.features)
         )
         signature = replace(draft, features=nullable, methods=methods)
         return replace(signature, outputs=_outputs(estimator, signature, rows), classes=_classes(estimator))
@@ -115,6 +121,13 @@ def _containers(features: Sequence[Feature]) -> tuple[Container, ...]:
     return ("matrix", "table", "dataframe")
 
 
+def _as_taken(features: tuple[Feature, ...], container: Container) -> tuple[Feature, ...]:
+    """A matrix holds float64 only: that the sample's numbers happen to be whole says nothing about others."""
+    if container != "matrix":
+        return features
+    return tuple(replace(feature, type="number") if feature.type == "integer" else feature for feature in features)
+
+
 def _methods(estimator: Any, signature: Signature, rows: list[list[Any]]) -> tuple[tuple[str, ...], str]:
     """The methods that work on the sample, or why the first does not."""
     working, reason = [], "it has none of the methods " + ", ".join(METHODS)
@@ -140,7 +153,11 @@ def _takes_null(estimator: Any, signature: Signature, method: str, rows: list[li
         ]
     except Exception:  # noqa: BLE001  # a model that raises does not take missing values
         return False
-    return all(not isinstance(value, float) or math.isfinite(value) for answer in answers for value in answer)
+    return all(_finite(answer) for answer in answers)
+
+
+def _finite(value: Any) -> bool:
+    return all(map(_finite, value)) if isinstance(value, list) else not isinstance(value, float) or math.isfinite(value)
 
 
 def _outputs(estimator: Any, signature: Signature, rows: list[list[Any]]) -> tuple[dict[str, Any], ...]:

@@ -2,19 +2,19 @@
 -- KEYS: base. ARGV: id. Returns 'unknown' | 'gone' | 'finished' | 'cancelled' (it is already) | 'done' | 'requested'.
 local id = ARGV[1]
 local job = base .. 'job:' .. id
-local h = redis.call('HMGET', job, 'status', 'expires', 'lane', 'queue', 'cancel')
+local h = facts(id, 'expires', 'lane', 'queue', 'cancel')
 if not h[1] then return 'unknown' end
-if h[1] == 'deleted' or (h[2] and tonumber(h[2]) <= now) then return 'gone' end
+if h[1] == 'deleted' or (h[7] and tonumber(h[7]) <= now) then return 'gone' end
 if h[1] == 'cancelled' then return 'cancelled' end
 if h[1] == 'queued' then
-  leave_lane(id, h[3], h[4])
+  leave_lane(id, h[8], h[9])
   redis.call('HSET', job, 'cancel', 1)
-  finish(id, 'queued', 'cancelled', 0, 0, '')
+  finish(id, h, 'cancelled', 0, 0, '')
   announce('d', { id })
   return 'done'
 end
 if h[1] ~= 'running' then return 'finished' end
-if h[5] ~= '1' then
+if h[10] ~= '1' then
   redis.call('HSET', job, 'cancel', 1)
   redis.call('HINCRBY', job, 'revision', 1)
   announce('r', { id })

@@ -4,37 +4,41 @@
 -- bytes in storage ('' if none), their sha256.
 -- Returns the ids that were written.
 local fence = ARGV[1]
-local u = redis.call('HMGET', base .. 'unit:' .. fence, 'lane', 'queue')
+local u = redis.call('HMGET', base .. 'unit:' .. fence, 'lane', 'pulled')
 if not u[1] then return {} end
 -- Deletes first: they are allowed when memory is used up and let the rest of the script through.
 redis.call('ZREM', base .. 'leases', fence)
-redis.call('DEL', base .. 'unit:' .. fence)
+redis.call('DEL', base .. 'unit:' .. fence, base .. 'busy:' .. u[1])
 local written = {}
 for i = 2, #ARGV, 8 do
   local id = ARGV[i]
-  local job = base .. 'job:' .. id
-  local h = redis.call('HMGET', job, 'status', 'fence', 'cancel', 'ttl')
-  if h[1] == 'running' and h[2] == fence then
-    if h[3] == '1' then
-      finish(id, 'running', 'cancelled', 0, 0, '')
+  local h = facts(id, 'fence', 'cancel')
+  if h[1] == 'running' and h[7] == fence then
+    if h[8] == '1' then
+      finish(id, h, 'cancelled', 0, 0, '')
     else
       if ARGV[i + 4] ~= '' then redis.call('SET', base .. 'result:' .. id, ARGV[i + 4], 'PX', h[4]) end
-      if ARGV[i + 6] ~= '' then redis.call('HSET', job, 'size', ARGV[i + 6], 'sha', ARGV[i + 7]) end
-      finish(id, 'running', ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 5])
+      if ARGV[i + 6] ~= '' then
+        redis.call('HSET', base .. 'job:' .. id, 'size', ARGV[i + 6], 'sha', ARGV[i + 7])
+      end
+      finish(id, h, ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 5])
     end
     written[#written + 1] = id
   end
 end
--- The lane's pace: jobs a second over windows of at least a second.
+-- The lane's pace: jobs a second over windows of at least a second, and how long a unit usually takes.
 local pace = base .. 'pace:' .. u[1]
-local p = redis.call('HMGET', pace, 'since', 'jobs')
+local p = redis.call('HMGET', pace, 'since', 'jobs', 'unit')
+local unit = (micros - u[2]) / 1000
+unit = string.format('%.3f', p[3] and 0.8 * p[3] + 0.2 * unit or unit)
 local jobs = (p[2] or 0) + #written
 if not p[1] or now - p[1] > 10000 then
-  redis.call('HSET', pace, 'since', integer(now), 'jobs', 0)
+  redis.call('HSET', pace, 'unit', unit, 'since', integer(now), 'jobs', 0)
 elseif now - p[1] >= 1000 then
-  redis.call('HSET', pace, 'since', integer(now), 'jobs', 0, 'rate', string.format('%.3f', jobs * 1000 / (now - p[1])))
+  redis.call('HSET', pace, 'unit', unit, 'since', integer(now), 'jobs', 0, 'rate',
+    string.format('%.3f', jobs * 1000 / (now - p[1])))
 else
-  redis.call('HSET', pace, 'jobs', jobs)
+  redis.call('HSET', pace, 'unit', unit, 'jobs', jobs)
 end
 redis.call('PEXPIRE', pace, 3600000)
 announce('d', written)

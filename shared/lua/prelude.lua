@@ -20,27 +20,28 @@ local legal = {
 -- %.0f: a number of this size would otherwise be written with an exponent.
 local function integer(number) return string.format('%.0f', number) end
 
-local function move(job, before, after)
+local function check_move(id, before, after)
   if not (legal[before] and legal[before][after]) then
-    error('illegal transition of ' .. job .. ' from ' .. tostring(before) .. ' to ' .. after)
+    error('illegal transition of ' .. id .. ' from ' .. tostring(before) .. ' to ' .. after)
   end
-  redis.call('HINCRBY', job, 'revision', 1)
 end
 
--- Write a final status; rows that are not accounted for count as skipped.
-local function finish(id, before, after, succeeded, failed, outcome)
-  local job = base .. 'job:' .. id
-  move(job, before, after)
-  local h = redis.call('HMGET', job, 'total', 'ttl', 'tombstone')
-  local ttl, expires = tonumber(h[2]), now + h[2]
-  redis.call('HSET', job, 'status', after, 'fence', '', 'succeeded', succeeded, 'failed', failed,
-    'skipped', h[1] - succeeded - failed, 'finished', integer(now), 'expires', integer(expires))
-  redis.call('PEXPIRE', job, ttl + h[3])
+-- What `finish` needs to know of a job, to be read together with what a script itself needs.
+local function facts(id, ...)
+  return redis.call('HMGET', base .. 'job:' .. id, 'status', 'revision', 'total', 'ttl', 'tombstone', 'deadline', ...)
+end
+
+-- Write a final status; rows that are not accounted for count as skipped. `h` are the job's facts.
+local function finish(id, h, after, succeeded, failed, outcome)
+  check_move(id, h[1], after)
+  local job, ttl = base .. 'job:' .. id, tonumber(h[4])
+  redis.call('HSET', job, 'status', after, 'revision', h[2] + 1, 'fence', '', 'succeeded', succeeded, 'failed', failed,
+    'skipped', h[3] - succeeded - failed, 'finished', integer(now), 'expires', integer(now + ttl))
+  redis.call('PEXPIRE', job, ttl + h[5])
   redis.call('PEXPIRE', base .. 'spec:' .. id, ttl)
   redis.call('PEXPIRE', base .. 'rows:' .. id, ttl)
   if outcome ~= '' then redis.call('SET', base .. 'outcome:' .. id, outcome, 'PX', ttl) end
-  redis.call('ZREM', base .. 'active', id)
-  redis.call('ZREM', base .. 'deadlines', id)
+  if h[6] then redis.call('ZREM', base .. 'deadlines', id) end
 end
 
 local function enqueue(id, lane, queue, order)
@@ -69,6 +70,17 @@ local function call_worker(queue)
   return 0
 end
 
+-- A unit of this lane is under way and will be over in a moment: its worker pulls again then, and takes what comes in
+-- meanwhile in one call. Only for lanes whose units are as quick as that; the sign falls by itself if the worker dies.
+local quick_millis = 10
+
+local function sign_busy(lane)
+  local usual = redis.call('HGET', base .. 'pace:' .. lane, 'unit')
+  if usual and tonumber(usual) < quick_millis then redis.call('SET', base .. 'busy:' .. lane, 1, 'PX', quick_millis) end
+end
+
+local function is_busy(lane) return redis.call('EXISTS', base .. 'busy:' .. lane) == 1 end
+
 local function announce(kind, ids)
   if #ids > 0 then redis.call('PUBLISH', base .. 'changes', kind .. ' ' .. table.concat(ids, ' ')) end
 end
@@ -83,19 +95,18 @@ local function release(fence, max_attempts, outcome)
   local again, done = {}, {}
   if not u[1] then return again, done, nil end
   for id in string.gmatch(u[3], '%S+') do
-    local job = base .. 'job:' .. id
-    local h = redis.call('HMGET', job, 'status', 'fence', 'attempt', 'cancel', 'order')
-    if h[1] == 'running' and h[2] == fence then
-      if h[4] == '1' then
-        finish(id, 'running', 'cancelled', 0, 0, '')
+    local h = facts(id, 'fence', 'attempt', 'cancel', 'order')
+    if h[1] == 'running' and h[7] == fence then
+      if h[9] == '1' then
+        finish(id, h, 'cancelled', 0, 0, '')
         done[#done + 1] = id
-      elseif tonumber(h[3]) >= tonumber(max_attempts) then
-        finish(id, 'running', 'failed', 0, 0, outcome)
+      elseif tonumber(h[8]) >= tonumber(max_attempts) then
+        finish(id, h, 'failed', 0, 0, outcome)
         done[#done + 1] = id
       else
-        move(job, 'running', 'queued')
-        redis.call('HSET', job, 'status', 'queued', 'fence', '')
-        enqueue(id, u[1], u[2], h[5])
+        check_move(id, h[1], 'queued')
+        redis.call('HSET', base .. 'job:' .. id, 'status', 'queued', 'revision', h[2] + 1, 'fence', '')
+        enqueue(id, u[1], u[2], h[10])
         again[#again + 1] = id
       end
     end

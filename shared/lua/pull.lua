@@ -4,7 +4,7 @@
 -- Returns nil if there is nothing to do (the worker then stands in linger:<queue>), else {fence, lane, ring, {id, attempt, spec, rows}, ...}.
 local queue, worker = ARGV[1], ARGV[2]
 local ready = base .. 'ready:' .. queue
-local ids, attempts, late = {}, {}, {}
+local ids, taken, late = {}, {}, {}
 local lane
 -- Deleting is allowed when memory is used up, and lets the rest of the script through: work in hand can end.
 redis.call('ZREM', base .. 'linger:' .. queue, worker)
@@ -14,24 +14,25 @@ while #ids == 0 do
   -- The lane that was served longest ago comes first, so none holds the workers to itself.
   lane = redis.call('ZRANGE', ready, 0, 0)[1]
   if not lane then break end
-  local key, rows = base .. 'lane:' .. lane, 0
+  local key, rows, gone = base .. 'lane:' .. lane, 0, {}
   for _, id in ipairs(redis.call('ZRANGE', key, 0, ARGV[3] - 1)) do
-    local h = redis.call('HMGET', base .. 'job:' .. id, 'status', 'attempt', 'total', 'deadline')
-    local attempt, total = tonumber(h[2]), tonumber(h[3])
-    if h[4] and tonumber(h[4]) <= now then
-      finish(id, h[1], 'failed', 0, 0, ARGV[8])
+    local h = facts(id, 'attempt', 'started')
+    local attempt, total = tonumber(h[7]), tonumber(h[3])
+    if h[6] and tonumber(h[6]) <= now then
+      finish(id, h, 'failed', 0, 0, ARGV[8])
       late[#late + 1] = id
-      redis.call('ZREM', key, id)
+      gone[#gone + 1] = id
     else
       -- A job whose worker died is tried alone, so that it takes no other with it.
       if #ids > 0 and (attempt > 0 or rows + total > tonumber(ARGV[4])) then break end
-      redis.call('ZREM', key, id)
       ids[#ids + 1] = id
-      attempts[#attempts + 1] = attempt + 1
+      gone[#gone + 1] = id
+      taken[#taken + 1] = h
       rows = rows + total
       if attempt > 0 then break end
     end
   end
+  redis.call('ZREM', key, unpack(gone))
   if redis.call('EXISTS', key) == 1 then
     redis.call('ZADD', ready, integer(micros), lane)
   else
@@ -47,13 +48,15 @@ end
 local fence = integer(redis.call('INCR', base .. 'fence'))
 local reply = { fence, lane, 0 }
 for i, id in ipairs(ids) do
-  local job = base .. 'job:' .. id
-  move(job, 'queued', 'running')
-  redis.call('HSET', job, 'status', 'running', 'attempt', attempts[i], 'fence', fence)
-  redis.call('HSETNX', job, 'started', integer(now))
-  reply[#reply + 1] = { id, attempts[i], redis.call('GET', base .. 'spec:' .. id), redis.call('GET', base .. 'rows:' .. id) }
+  local h = taken[i]
+  check_move(id, h[1], 'running')
+  redis.call('HSET', base .. 'job:' .. id, 'status', 'running', 'revision', h[2] + 1, 'attempt', h[7] + 1, 'fence', fence,
+    'started', h[8] or integer(now))
+  reply[#reply + 1] = { id, h[7] + 1, redis.call('GET', base .. 'spec:' .. id), redis.call('GET', base .. 'rows:' .. id) }
 end
-redis.call('HSET', base .. 'unit:' .. fence, 'lane', lane, 'queue', queue, 'worker', worker, 'jobs', table.concat(ids, ' '))
+redis.call('HSET', base .. 'unit:' .. fence, 'lane', lane, 'queue', queue, 'worker', worker, 'pulled', integer(micros),
+  'jobs', table.concat(ids, ' '))
+sign_busy(lane)
 redis.call('ZADD', base .. 'leases', integer(now + ARGV[5]), fence)
 announce('r', ids)
 if redis.call('EXISTS', ready) == 1 then reply[3] = call_worker(queue) end

@@ -31,7 +31,6 @@ local seq = redis.call('XADD', base .. 'jobs', '*', 'j', id, 'm', ARGV[15])
 local order = integer(micros + ARGV[6])
 redis.call('HSET', job, 'status', 'queued', 'revision', 1, 'lane', lane, 'queue', queue, 'order', order, 'attempt', 0,
   'total', ARGV[7], 'ttl', ARGV[8], 'tombstone', ARGV[9], 'created', integer(now), 'seq', seq)
-redis.call('ZADD', base .. 'active', integer(now), id)
 if ARGV[10] ~= '' then
   local deadline = integer(now + ARGV[10])
   redis.call('HSET', job, 'deadline', deadline)
@@ -39,4 +38,5 @@ if ARGV[10] ~= '' then
 end
 if idem then redis.call('SET', idem, id .. ' ' .. ARGV[13], 'PX', ARGV[14]) end
 enqueue(id, lane, queue, order)
-return { 'accepted', integer(now), call_worker(queue), redis.call('ZRANK', base .. 'lane:' .. lane, id) + 1 }
+local ring = is_busy(lane) and 0 or call_worker(queue)
+return { 'accepted', integer(now), ring, redis.call('ZRANK', base .. 'lane:' .. lane, id) + 1 }

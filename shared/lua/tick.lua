@@ -8,10 +8,10 @@ for _, fence in ipairs(redis.call('ZRANGE', base .. 'leases', '-inf', '(' .. int
   for _, id in ipairs(d) do done[#done + 1] = id end
 end
 for _, id in ipairs(redis.call('ZRANGE', base .. 'deadlines', '-inf', '(' .. integer(now), 'BYSCORE', 'LIMIT', 0, 1000)) do
-  local h = redis.call('HMGET', base .. 'job:' .. id, 'status', 'lane', 'queue')
+  local h = facts(id, 'lane', 'queue')
   -- A running job ends too: its worker's commit finds the status final and is refused.
-  if h[1] == 'queued' then leave_lane(id, h[2], h[3]) end
-  finish(id, h[1], 'failed', 0, 0, ARGV[3])
+  if h[1] == 'queued' then leave_lane(id, h[7], h[8]) end
+  finish(id, h, 'failed', 0, 0, ARGV[3])
   done[#done + 1] = id
 end
 announce('r', again)

@@ -21,6 +21,7 @@ from sklearn.preprocessing import FunctionTransformer
 from examples.demo import Demo, demos
 from shared.errors import ArtifactCorrupt, ModelUnusable, UnsafeArtifact
 from shared.registry import Manifest
+from tests.unit.conftest import Train
 from tests.unit.estimators import ONE_NUMBER
 from worker.container import pack
 from worker.formats import FORMATS, digest, load_verified
@@ -70,8 +71,8 @@ def manifest(artifact: bytes, format: str = "skops") -> Manifest:
 
 
 @pytest.mark.parametrize("demo", demos(), ids=lambda demo: demo.name)
-def test_a_demo_model_predicts_the_same_after_it_was_stored(demo: Demo) -> None:
-    estimator, sample = demo.train()
+def test_a_demo_model_predicts_the_same_after_it_was_stored(demo: Demo, train: Train) -> None:
+    estimator, sample = train(demo)
     signature = find_signature(estimator, sample)
     rows = pack(signature, [list(row.values()) for row in sample.to_pylist()])
 

@@ -12,7 +12,7 @@ LONGEST_WAIT = 30.0
 def request_with(**headers: str) -> Request:
     """A request with these headers; underscores stand for dashes."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return Request(EnvironBuilder(headers=named).get_environ())
+    return Request(EnvironBuilder(headers=list(named.items())).get_environ())
 
 
 @pytest.mark.parametrize(

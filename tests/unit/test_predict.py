@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -207,9 +208,7 @@ def test_a_stop_is_noticed_while_a_bad_row_is_looked_for() -> None:
             id="probabilities-of-several-outputs",
         ),
         pytest.param(scipy.sparse.csr_matrix([[0, 1], [2, 0]]), [[0, 1], [2, 0]], id="sparse"),
-        pytest.param(
-            np.array(["2026-01-31", "2026-02-01"], "datetime64[D]"), ["2026-01-31", "2026-02-01"], id="dates"
-        ),
+        pytest.param(np.array(["2026-01-31", "2026-02-01"], "datetime64[D]"), ["2026-01-31", "2026-02-01"], id="dates"),
         pytest.param(np.array([1, 2], "timedelta64[s]"), ["1 seconds", "2 seconds"], id="durations"),
     ],
 )
@@ -234,9 +233,14 @@ def test_top_k_gives_the_most_probable_classes_with_their_scores() -> None:
 
 
 def test_equally_probable_classes_keep_the_order_of_the_model() -> None:
-    predictions = predict_rows(Ranking(), THREE_NUMBERS, [[0.4, 0.2, 0.4]], method="predict", top_k=2, most_rows=10)
+    names = [f"class {number:02d}" for number in range(50)]
+    ranking = Ranking()
+    ranking.classes_ = np.array(names)
+    wide = replace(THREE_NUMBERS, features=tuple(Feature(name=name, type="number") for name in names))
 
-    assert [best["item"] for best in predictions[0]] == ["ash", "cedar"]
+    predictions = predict_rows(ranking, wide, [[0.02] * 50], method="predict", top_k=50, most_rows=10)
+
+    assert [best["item"] for best in predictions[0]] == names
 
 
 def test_top_k_beyond_the_number_of_classes_gives_all_of_them() -> None:

@@ -18,6 +18,7 @@ from examples.demo import Demo, demos
 from shared.errors import InvalidRequest, ModelUnusable
 from shared.registry import Registry
 from shared.signature import Feature, RowChecker
+from tests.unit.conftest import Train
 from worker.formats import FORMATS
 from worker.registration import SAMPLE_ROWS, find_signature, register
 
@@ -37,8 +38,8 @@ def by_columns(estimator: Any) -> Pipeline:
 
 
 @pytest.mark.parametrize("demo", demos(), ids=lambda demo: demo.name)
-def test_the_request_of_a_demo_fits_the_signature_that_was_found(demo: Demo) -> None:
-    signature = find_signature(*demo.train())
+def test_the_request_of_a_demo_fits_the_signature_that_was_found(demo: Demo, train: Train) -> None:
+    signature = find_signature(*train(demo))
 
     signature.check_method("predict", demo.request.get("top_k"))
 
@@ -89,7 +90,9 @@ def test_the_type_of_a_feature_is_that_of_its_column(column: pa.Array, kind: str
 
 
 def test_a_decimal_column_may_go_into_a_table() -> None:
-    decimals = ROOMS.set_column(0, "size", pa.array([Decimal("20.0"), Decimal("15.5"), Decimal("30.0"), Decimal("8.0")]))
+    decimals = ROOMS.set_column(
+        0, "size", pa.array([Decimal("20.0"), Decimal("15.5"), Decimal("30.0"), Decimal("8.0")])
+    )
 
     signature = find_signature(by_columns(LinearRegression()), decimals)
 

@@ -178,7 +178,9 @@ def test_the_embedded_redis_listens_in_the_data_folder() -> None:
     assert settings.redis_address == "unix:///srv/foretell/redis/redis.sock"
 
 
-@pytest.mark.parametrize("depth", [pytest.param(depth, id=f"{depth}-bytes") for depth in (80, 83, 84, 85, 90, 107, 4000)])
+@pytest.mark.parametrize(
+    "depth", [pytest.param(depth, id=f"{depth}-bytes") for depth in (80, 83, 84, 85, 90, 107, 4000)]
+)
 def test_a_socket_never_has_a_longer_path_than_the_system_allows(depth: int) -> None:
     settings = Settings(data_dir=Path("/" + "d" * (depth - 1)))
 

@@ -26,9 +26,8 @@ class JobRequest(BaseModel):
 
     kind: Literal["predict"] = "predict"
     model: Annotated[str, Field(description="name, name@3 or name@production; the default alias is production")]
-    instances: Annotated[
-        list[Any] | None, Field(description="rows as arrays in feature order, or as objects by column")
-    ] = None
+    # Rows are checked against the model's signature and not here: a validator would report every single one.
+    instances: Annotated[Any, Field(description="rows as arrays in feature order, or as objects by column")] = None
     dataframe_split: Annotated[Any, Field(description='{"columns": [...], "data": [[...], ...]}')] = None
     dataframe_records: Annotated[Any, Field(description="rows as objects by column")] = None
     inputs: Annotated[Any, Field(description="rows as arrays or objects, or an object of columns")] = None

@@ -98,8 +98,8 @@ def _number(value: Any) -> tuple[Any, str | None]:
 
 
 def _integer(value: Any) -> tuple[Any, str | None]:
-    if type(value) is int and -(2**63) <= value < 2**63:
-        return value, None
+    if type(value) is int:
+        return value, None if -(2**63) <= value < 2**63 else "out_of_range"
     if type(value) is float and value.is_integer() and abs(value) < 2**63:
         return int(value), None
     return value, "not_an_integer"
@@ -122,7 +122,8 @@ _CHECKS: Final[Mapping[FeatureType, Callable[[Any], tuple[Any, str | None]]]] = 
 _EXPECTED: Final[Mapping[str, str]] = {
     "not_a_number": "a number",
     "not_finite": "a finite number",
-    "not_an_integer": "a whole number of at most 64 bits",
+    "not_an_integer": "a whole number",
+    "out_of_range": "a whole number of at most 64 bits",
     "not_a_boolean": "true or false",
     "not_a_string": "a string",
 }

@@ -114,7 +114,10 @@ def plain(answer: Any, n_rows: int) -> list[Prediction]:
         answer = answer.toarray()
     if hasattr(answer, "to_numpy"):
         answer = answer.to_numpy()
-    array = np.asarray(answer)
+    try:
+        array = np.asarray(answer)
+    except ValueError as error:  # parts of different lengths
+        raise WrongShape("the model gave outputs of different lengths") from error
     if array.shape[:1] != (n_rows,):
         raise WrongShape(f"the model gave {array.shape} predictions for {n_rows} rows")
     if array.dtype.kind in "Mm":

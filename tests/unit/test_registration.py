@@ -76,8 +76,8 @@ def test_columns_that_are_wanted_by_name_go_into_a_table() -> None:
         pytest.param(pa.array([1.5, 2.5]), "number", id="double"),
         pytest.param(pa.array([1.5, 2.5], pa.float32()), "number", id="float"),
         pytest.param(pa.array([Decimal("1.5"), Decimal("2.5")]), "number", id="decimal"),
-        pytest.param(pa.array([1, 2]), "integer", id="integer"),
-        pytest.param(pa.array([1, 2], pa.uint8()), "integer", id="small-integer"),
+        pytest.param(pa.array([1, 2]), "number", id="integer-in-a-matrix"),
+        pytest.param(pa.array([1, 2], pa.uint8()), "number", id="small-integer-in-a-matrix"),
         pytest.param(pa.array([True, False]), "boolean", id="boolean"),
     ],
 )

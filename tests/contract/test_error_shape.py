@@ -1,0 +1,282 @@
+"""Every error of every route is an RFC 9457 problem document with a request id."""
+
+import re
+from typing import Any
+
+import orjson
+import pytest
+from flask import Flask, abort
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from api.errors import HTTP_CODES, STATUS
+from api.wire import ProblemDocument
+from shared.errors import InvalidRequest, QueueFull, ServiceError, UnsafeArtifact
+from tests.contract.conftest import MakeApp
+
+JOB = {"model": "linear", "instances": [[1, 2, 3]]}
+# Method, path, JSON body, and whether the route needs the store.
+ROUTES: dict[str, tuple[str, str, Any, bool]] = {
+    "submit": ("POST", "/jobs", JOB, True),
+    "validate": ("POST", "/jobs?validate_only=true", JOB, True),
+    "predict": ("POST", "/predict", {"x1": 1}, True),
+    "list-jobs": ("GET", "/jobs", None, True),
+    "show-job": ("GET", "/jobs/j1", None, True),
+    "cancel": ("POST", "/jobs/j1/cancel", None, True),
+    "retry": ("POST", "/jobs/j1/retry", {"only": "all"}, True),
+    "delete": ("DELETE", "/jobs/j1", None, True),
+    "result": ("GET", "/jobs/j1/result", None, True),
+    "errors": ("GET", "/jobs/j1/errors", None, True),
+    "events": ("GET", "/jobs/j1/events", None, True),
+    "list-models": ("GET", "/models", None, True),
+    "show-model": ("GET", "/models/linear", None, True),
+    "show-version": ("GET", "/models/linear/versions/1", None, True),
+    "ready": ("GET", "/readyz", None, True),
+    "healthy": ("GET", "/healthz", None, False),
+    "version": ("GET", "/version", None, False),
+    "document": ("GET", "/openapi.json", None, False),
+    "docs": ("GET", "/docs/", None, False),
+    "home": ("GET", "/", None, False),
+}
+NEEDING_THE_STORE = [
+    pytest.param(method, path, body, id=name)
+    for name, (method, path, body, needs) in ROUTES.items()
+    # Readiness has an answer of its own, and a test below.
+    if needs and name != "ready"
+]
+WITHOUT_THE_STORE = [
+    pytest.param(method, path, id=name) for name, (method, path, _, needs) in ROUTES.items() if not needs
+]
+EVERY_PATH = [pytest.param(path, id=name) for name, (_, path, _, _) in ROUTES.items()]
+TAKING_JSON = [
+    pytest.param(path, id=name) for name, (method, path, body, _) in ROUTES.items() if method == "POST" and body
+]
+
+
+def check_problem(response: TestResponse, status: int, code: str | None = None) -> dict[str, Any]:
+    """See that an answer is a problem document with this status; the document."""
+    assert response.status_code == status
+    assert response.content_type == "application/problem+json"
+    body: dict[str, Any] = orjson.loads(response.get_data())
+    assert set(ProblemDocument.model_fields) <= set(body)
+    ProblemDocument.model_validate(body, strict=True)
+    assert body["status"] == status
+    assert body["detail"]
+    assert re.fullmatch(r"[a-z]+(_[a-z0-9]+)*", body["code"])
+    assert body["request_id"] == response.headers["X-Request-Id"] != ""
+    if status in (429, 503):
+        assert 1 <= int(response.headers["Retry-After"]) <= 120
+    if code is not None:
+        assert body["code"] == code
+    return body
+
+
+def test_every_route_is_tried_below(app: Flask) -> None:
+    adapter = app.url_map.bind("localhost")
+    tried = {adapter.match(path.partition("?")[0], method)[0] for method, path, _, _ in ROUTES.values()}
+
+    endpoints = {rule.endpoint for rule in app.url_map.iter_rules()}
+
+    # The browser of the document has several rules for its one view.
+    assert {endpoint for endpoint in endpoints if not endpoint.startswith("swagger")} <= tried
+
+
+@pytest.mark.parametrize(("method", "path", "body"), NEEDING_THE_STORE)
+def test_a_store_that_is_away_is_a_503_that_says_when_to_come_back(
+    client: FlaskClient, method: str, path: str, body: Any
+) -> None:
+    response = client.open(path, method=method, json=body)
+
+    check_problem(response, 503, "store_unavailable")
+
+
+def test_a_service_that_is_not_ready_says_what_is_missing_and_when_to_come_back(client: FlaskClient) -> None:
+    response = client.get("/readyz")
+
+    body = check_problem(response, 503)
+    assert body["ready"] is False
+    assert (body["checks"]["redis"]["ready"], body["checks"]["storage"]["ready"]) == (False, True)
+
+
+@pytest.mark.parametrize(("method", "path"), WITHOUT_THE_STORE)
+def test_a_route_that_does_not_need_the_store_answers_without_it(client: FlaskClient, method: str, path: str) -> None:
+    response = client.open(path, method=method, follow_redirects=True)
+
+    assert response.status_code == 200
+    assert response.headers["X-Request-Id"]
+
+
+@pytest.mark.parametrize("path", EVERY_PATH)
+@pytest.mark.parametrize("method", ["PUT", "PATCH", "TRACE", "BREW"])
+def test_a_method_that_a_route_does_not_take_is_a_405_that_lists_those_it_takes(
+    client: FlaskClient, path: str, method: str
+) -> None:
+    response = client.open(path, method=method)
+
+    body = check_problem(response, 405, "method_not_allowed")
+    assert method not in response.headers["Allow"]
+    assert all(allowed in body["detail"] for allowed in response.headers["Allow"].split(", "))
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param("/nothing", id="unknown"),
+        pytest.param("/jobs/j1/nothing", id="below-a-job"),
+        pytest.param("/models/m/versions/three", id="version-in-words"),
+        pytest.param("/models/m/versions/-1", id="negative-version"),
+        pytest.param("/docs/nothing.css", id="below-the-docs"),
+        pytest.param("/docs/../../etc/passwd", id="outside-the-docs"),
+        pytest.param("/%ff", id="not-utf-8"),
+        pytest.param("/" + "x" * 5000, id="long"),
+    ],
+)
+@pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
+def test_an_unknown_route_is_a_404(client: FlaskClient, method: str, path: str) -> None:
+    response = client.open(path, method=method)
+
+    if path.startswith("/docs/") and method != "GET":
+        check_problem(response, 405)
+    else:
+        check_problem(response, 404, "route_not_found")
+
+
+@pytest.mark.parametrize("path", TAKING_JSON)
+@pytest.mark.parametrize("media_type", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", ""])
+def test_another_media_type_is_a_415(client: FlaskClient, path: str, media_type: str) -> None:
+    response = client.post(path, data=b"x=1", content_type=media_type)
+
+    check_problem(response, 415, "unsupported_media_type")
+
+
+@pytest.mark.parametrize("path", TAKING_JSON)
+@pytest.mark.parametrize("body", [b"{", b"[NaN]", b'["\xff"]'], ids=["cut-off", "nan", "not-utf-8"])
+def test_malformed_json_is_a_400(client: FlaskClient, path: str, body: bytes) -> None:
+    response = client.post(path, data=body, content_type="application/json")
+
+    check_problem(response, 400, "malformed_json")
+
+
+@pytest.mark.parametrize("path", TAKING_JSON)
+@pytest.mark.parametrize("body", [[], "x", 1, None], ids=["array", "string", "number", "null"])
+def test_a_body_that_is_no_object_is_a_422(client: FlaskClient, path: str, body: Any) -> None:
+    response = client.post(path, data=orjson.dumps(body), content_type="application/json")
+
+    check_problem(response, 422, "invalid_request")
+
+
+@pytest.mark.parametrize("path", TAKING_JSON)
+def test_a_body_past_the_limit_is_a_413_that_says_the_limit(make_app: MakeApp, path: str) -> None:
+    client = make_app(max_body_bytes=100).test_client()
+
+    response = client.post(path, data=b" " * 101, content_type="application/json")
+
+    body = check_problem(response, 413, "body_too_large")
+    assert "100 bytes" in body["detail"]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        pytest.param("limit=0", id="limit"),
+        pytest.param("status=done", id="status"),
+        pytest.param("created_after=soon", id="time"),
+        pytest.param("cursor=x", id="cursor"),
+        pytest.param("colour=red", id="unknown"),
+    ],
+)
+def test_a_query_that_is_not_allowed_is_a_400(client: FlaskClient, query: str) -> None:
+    check_problem(client.get(f"/jobs?{query}"), 400)
+
+
+@pytest.mark.parametrize("key", ["", "k" * 256], ids=["empty", "long"])
+@pytest.mark.parametrize("path", TAKING_JSON[:1])
+def test_an_idempotency_key_that_is_not_allowed_is_a_400(client: FlaskClient, path: str, key: str) -> None:
+    response = client.post(path, json=JOB, headers={"Idempotency-Key": key})
+
+    check_problem(response, 400, "bad_idempotency_key")
+
+
+@pytest.mark.parametrize("status", [*HTTP_CODES, 408, 429, 503])
+def test_every_error_of_the_framework_is_answered_with_a_code(make_app: MakeApp, status: int) -> None:
+    app = make_app()
+    app.add_url_rule("/fail", view_func=lambda: abort(status, description="Because."))
+
+    response = app.test_client().get("/fail")
+
+    assert response.status_code == status
+    assert response.content_type == "application/problem+json"
+    assert (response.json or {})["code"] == HTTP_CODES.get(status, f"http_{status}")
+
+
+@pytest.fixture
+def failing(make_app: MakeApp) -> FlaskClient:
+    """An application with a route that fails as its path says."""
+    app = make_app()
+    errors: dict[str, Exception] = {
+        **{error.__name__: error() for error in STATUS},
+        "crash": RuntimeError("the password is hunter2"),
+        "unmapped": UnsafeArtifact("the password is hunter2"),
+        "busy": QueueFull("10 jobs are waiting.", retry_after_seconds=7),
+        "faulty": InvalidRequest("Row 2 is wrong.", errors=[{"row": 2, "code": "wrong", "message": "Row 2 is wrong."}]),
+    }
+
+    @app.get("/fail/<how>")
+    def fail(how: str) -> str:
+        raise errors[how]
+
+    return app.test_client()
+
+
+@pytest.mark.parametrize("error", [pytest.param(error, id=error.__name__) for error in STATUS])
+def test_every_error_of_ours_is_answered_with_its_code_and_message(
+    failing: FlaskClient, error: type[ServiceError]
+) -> None:
+    response = failing.get(f"/fail/{error.__name__}")
+
+    body = check_problem(response, STATUS[error], error.code)
+    assert body["detail"] == error().message
+
+
+@pytest.mark.parametrize("how", ["crash", "unmapped"])
+def test_what_nobody_expected_is_a_500_that_tells_nothing(failing: FlaskClient, how: str) -> None:
+    response = failing.get(f"/fail/{how}")
+
+    body = check_problem(response, 500, "internal")
+    assert "hunter2" not in response.text
+    assert body["errors"] == []
+
+
+def test_a_full_lane_says_how_long_its_pace_takes(failing: FlaskClient) -> None:
+    response = failing.get("/fail/busy")
+
+    check_problem(response, 429, "queue_full")
+    assert response.headers["Retry-After"] == "7"
+
+
+def test_the_faults_of_a_request_are_listed(failing: FlaskClient) -> None:
+    response = failing.get("/fail/faulty")
+
+    body = check_problem(response, 422)
+    assert body["errors"] == [{"row": 2, "code": "wrong", "message": "Row 2 is wrong."}]
+
+
+@pytest.mark.parametrize("path", ["/jobs", "/nothing", "/healthz"])
+def test_the_request_id_of_the_client_comes_back(client: FlaskClient, path: str) -> None:
+    response = client.get(path, headers={"X-Request-Id": "order-42"})
+
+    assert response.headers["X-Request-Id"] == "order-42"
+    assert response.status_code == 200 or (response.json or {})["request_id"] == "order-42"
+
+
+def test_a_request_id_that_cannot_be_logged_is_replaced(client: FlaskClient) -> None:
+    response = client.get("/healthz", headers={"X-Request-Id": 'x"} {"'})
+
+    assert re.fullmatch(r"[0-9a-f]{16}", response.headers["X-Request-Id"])
+
+
+def test_head_is_answered_like_get_without_a_body(client: FlaskClient) -> None:
+    response = client.head("/jobs")
+
+    assert (response.status_code, response.content_type, response.get_data()) == (503, "application/problem+json", b"")
+    assert response.headers["Retry-After"]

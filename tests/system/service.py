@@ -1,0 +1,125 @@
+"""A service as a user starts it, with a folder and a port of its own, and a gate that holds jobs while a test looks."""
+
+import io
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import joblib
+import psutil
+import pyarrow as pa
+
+from shared.settings import Settings
+from tests.models import registry_of
+from tests.processes import Http, Process, clean_environment, free_port, start_service
+from tests.system.estimators import KNOWN_TEXT, Gate, Lookup
+from tests.wait import until
+from worker.registration import register
+
+Job = dict[str, Any]
+
+
+def quick_settings(data_dir: Path, **values: Any) -> Settings:
+    """Settings with short pauses, on a free port."""
+    quick = {
+        "data_dir": data_dir,
+        "port": free_port(),
+        "workers": 2,
+        "lease_seconds": 2,
+        "janitor_seconds": 0.5,
+        "log_format": "json",
+    }
+    return Settings.model_validate(quick | values)
+
+
+class Service:
+    """`python -m deploy`, ready, and a client of it."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.http = Http(settings.port)
+        self.process = start_service(settings)
+
+    @property
+    def address(self) -> str:
+        """Where it can be reached."""
+        return f"http://127.0.0.1:{self.settings.port}"
+
+    def members(self) -> list[psutil.Process]:
+        """Its processes, the supervisor first."""
+        return [psutil.Process(self.process.pid), *self.process.children()]
+
+    def logged(self) -> list[dict[str, Any]]:
+        """The structured lines of its log, oldest first."""
+        return [json.loads(line) for line in self.process.text().splitlines() if line.startswith("{")]
+
+    def ready(self) -> bool:
+        """Whether it says that jobs can be done."""
+        return self.http.alive() and self.http("GET", "/readyz").status == 200
+
+    def stop(self) -> int:
+        """End it in order; its exit code."""
+        return self.process.stop(60)
+
+
+def start_unready(settings: Settings) -> Process:
+    """`python -m deploy`, which is still starting."""
+    log = settings.data_dir.parent / f"starting-{settings.port}.log"
+    process = Process([sys.executable, "-m", "deploy"], clean_environment(settings), log)
+    until(lambda: process.children() or process.popen.poll() is not None, what="the first child is started")
+    return process
+
+
+def alive(process: psutil.Process) -> bool:
+    """Whether a process runs; one that only waits for its parent to notice its end does not."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def press_ctrl_c(process: Process) -> None:
+    """Send SIGINT to the whole process group, as a terminal does."""
+    os.killpg(process.pid, signal.SIGINT)
+
+
+def register_estimators(settings: Settings) -> None:
+    """Register `gate` and `lookup` in the registry of a service that runs."""
+    for name, estimator, sample in (("gate", Gate(), {"path": ["/"]}), ("lookup", Lookup(), {"text": [KNOWN_TEXT]})):
+        artifact = io.BytesIO()
+        joblib.dump(estimator, artifact)
+        register(registry_of(settings), name, artifact.getvalue(), format="joblib", sample=pa.table(sample))
+
+
+class Barrier:
+    """Jobs of the model `gate`, each of which holds one prediction process until it is let through."""
+
+    def __init__(self, http: Http, folder: Path) -> None:
+        self._http = http
+        self._folder = folder
+        self._jobs: dict[str, Path] = {}
+
+    def hold(self, **more: Any) -> Job:
+        """A job that runs, and does not end before it is let through."""
+        path = self._folder / f"gate-{len(self._jobs)}"
+        job = self._http.submit("gate", [str(path)], **more)
+        self._jobs[job["id"]] = path
+        until(lambda: self._read(job["id"])["status"] == "running", 60, "the held job runs")
+        return self._read(job["id"])
+
+    def let_through(self, job_id: str) -> None:
+        """Let one job end."""
+        self._jobs[job_id].touch()
+
+    def open(self) -> None:
+        """Let all jobs end, and wait until they have."""
+        for path in self._jobs.values():
+            path.touch()
+        until(lambda: all(self._read(job_id).get("done", True) for job_id in self._jobs), 60, "no job is held any more")
+
+    def _read(self, job_id: str) -> Job:
+        job: Job = self._http("GET", f"/jobs/{job_id}").json
+        return job

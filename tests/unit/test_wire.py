@@ -39,7 +39,6 @@ def test_a_body_with_nothing_but_a_model_and_rows_gets_the_defaults() -> None:
     [
         pytest.param({"instances": [[1]]}, "/model", "missing", id="no-model"),
         pytest.param({"model": 5}, "/model", "string_type", id="model-is-a-number"),
-        pytest.param({"model": "m", "instances": {}}, "/instances", "list_type", id="rows-are-an-object"),
         pytest.param({"model": "m", "priority": "urgent"}, "/priority", "literal_error", id="unknown-priority"),
         pytest.param({"model": "m", "kind": "train"}, "/kind", "literal_error", id="unknown-kind"),
         pytest.param({"model": "m", "top_k": 0}, "/top_k", "greater_than_equal", id="top-k-zero"),

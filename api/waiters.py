@@ -20,6 +20,9 @@ log = structlog.get_logger()
 # An announcement can only be lost with its connection, and then everything is read again; this is for what nobody
 # thought of.
 LONGEST_SILENCE_SECONDS: Final = 5.0
+TURN_SECONDS: Final = 1.0
+# How long a sign stands that somebody waits; announcements are made only under it.
+SIGN_SECONDS: Final = 10
 
 
 class Watch:
@@ -53,6 +56,8 @@ class Waiters:
         self._lock = threading.Lock()
         self._listening = threading.Event()
         self._started_in = 0
+        # When the signs were raised last.
+        self._heard = self._followed = -1000.0
 
     @contextmanager
     def watch(self, job_id: str, *, every_change: bool = False) -> Iterator[Watch | None]:
@@ -92,6 +97,9 @@ class Waiters:
         with self._lock:
             self._watches.setdefault(job_id, []).append(watch)
         try:
+            signed = self._followed if every_change else self._heard
+            if time.monotonic() - signed > SIGN_SECONDS / 2:
+                self._raise_signs(every_change)
             yield watch
         finally:
             with self._lock:
@@ -122,17 +130,39 @@ class Waiters:
                 time.sleep(1)
 
     def _listen(self) -> None:
-        client = self._store.connections.blocking()
-        with client, client.pubsub() as subscription:
-            subscription.subscribe(self._store.keys.changes)
-            while True:
-                message = subscription.get_message(timeout=LONGEST_SILENCE_SECONDS)
-                if message is None or message["type"] == "subscribe":
-                    self._listening.set()
-                    self._deliver(None, every_change=True)
-                elif message["type"] == "message":
-                    kind, *ids = message["data"].decode().split(" ")
+        with self._store.connections.subscription(self._store.keys.changes, TURN_SECONDS) as messages:
+            self._listening.set()
+            self._deliver(None, every_change=True)
+            silent_since = time.monotonic()
+            for message in messages:
+                self._be_heard()
+                if message is not None:
+                    kind, *ids = message.decode().split(" ")
                     self._deliver(ids, every_change=kind == "r")
+                elif time.monotonic() - silent_since > LONGEST_SILENCE_SECONDS:
+                    silent_since = time.monotonic()
+                    self._deliver(None, every_change=True)
+
+    def _be_heard(self) -> None:
+        """Keep the signs up for which announcements are made, as long as somebody waits."""
+        if time.monotonic() - self._heard > SIGN_SECONDS / 4:
+            with self._lock:
+                waiting = bool(self._watches)
+                following = any(watch.every_change for watches in self._watches.values() for watch in watches)
+            if waiting:
+                self._raise_signs(following)
+
+    def _raise_signs(self, following: bool) -> None:
+        keys, client = self._store.keys, self._store.connections.client
+        try:
+            client.set(keys.awaited, 1, ex=SIGN_SECONDS)
+            if following:
+                client.set(keys.followed, 1, ex=SIGN_SECONDS)
+        except redis.RedisError:
+            return  # away or full: the watches are read again after a silence
+        self._heard = time.monotonic()
+        if following:
+            self._followed = self._heard
 
     def _deliver(self, ids: list[str] | None, *, every_change: bool) -> None:
         """Read the awaited ones of these jobs (None: of all) and hand them over.

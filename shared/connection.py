@@ -7,7 +7,8 @@ of CPU that a scripted call takes (docs/architecture.md, "Where the time goes").
 import hashlib
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -102,6 +103,32 @@ class Connections:
             self._threads.connection = connection
             self._threads.pid = os.getpid()
         return connection
+
+    @contextmanager
+    def subscription(self, channel: str, turn_seconds: float) -> Iterator[Iterator[bytes | None]]:
+        """The messages of a channel from now on, and None whenever there was none for `turn_seconds`.
+
+        Read from the connection itself: redis-py's own subscriber takes several times as long for a message.
+
+        Raises:
+            redis.exceptions.ConnectionError: the connection is gone, and with it what was sent meanwhile.
+        """
+        options = self._pool.connection_kwargs | {"socket_timeout": turn_seconds}
+        connection: Any = self._pool.connection_class(**options)
+        try:
+            connection.send_command("SUBSCRIBE", channel, check_health=False)
+            connection.read_response()
+
+            def messages() -> Iterator[bytes | None]:
+                while True:
+                    try:
+                        yield connection.read_response(disconnect_on_error=False)[2]
+                    except RedisTimeoutError:
+                        yield None
+
+            yield messages()
+        finally:
+            connection.disconnect()
 
     def blocking(self) -> Any:
         """A client of its own for a thread that blocks on Redis, with no read time-out of the client."""

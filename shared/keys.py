@@ -15,8 +15,8 @@ jobs             stream  j = id, m = model; oldest first                   swept
 deadlines        zset    id, by the time when it must be done              until done      submit          tick
 lane:<lane>      zset    waiting ids, by time of submit and priority       while waiting   submit release  pull
 pace:<lane>      hash    rate = jobs a second, unit = usual ms of a unit,  1 hour          commit          read submit
-                         since and jobs of the window that is measured                                     pull
-busy:<lane>      string  a unit is under way that will be over in a moment 10 ms           pull            submit
+                         floor = ms of a quick one, since jobs                                             pull
+busy:<lane>      string  a unit is under way that will be over in a moment millis          pull            submit
 ready:<queue>    zset    lanes that have waiting jobs, by last service     while waiting   submit pull     pull tick
 linger:<queue>   zset    idle workers that wait for work, by their limit   seconds         pull            submit tick
 wake:<worker>    list    one entry wakes that worker                       1 minute        submit tick     worker
@@ -31,6 +31,7 @@ workers:<role>   zset    processes by their last heartbeat                 secon
 models           set     model names                                       for ever        registry        registry
 model:<name>     hash    alias:<alias> -> version, v:<version> -> 1, last    for ever        registry        submit
 version:<n>@<v>  string  manifest JSON                                     for ever        registry        registry
+awaited followed strings some API process has clients that wait            10 s            api waiters     all scripts
 changes          channel "r <ids>" jobs changed, "d <ids>" jobs are done   -               all scripts     api waiters
 celery:...       -       Celery's own                                      -               celery          celery
 
@@ -44,6 +45,8 @@ class Keys:
     def __init__(self, prefix: str) -> None:
         self.base = f"{{{prefix}}}:"
         self.changes = f"{self.base}changes"
+        self.awaited = f"{self.base}awaited"
+        self.followed = f"{self.base}followed"
         self.full = f"{self.base}full"
         self.sweep = f"{self.base}sweep"
         self.jobs = f"{self.base}jobs"

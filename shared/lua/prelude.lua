@@ -70,19 +70,27 @@ local function call_worker(queue)
   return 0
 end
 
--- A unit of this lane is under way and will be over in a moment: its worker pulls again then, and takes what comes in
--- meanwhile in one call. Only for lanes whose units are as quick as that; the sign falls by itself if the worker dies.
-local quick_millis = 10
-
+-- A unit of this lane is under way and will be over in a moment: its worker pulls again then, and takes what came in
+-- meanwhile in one call, which is cheaper than waking another worker for it. Only for lanes whose units are quick: below
+-- 5 ms, or below 25 ms if most of that is the call itself and not its rows (it does not take much longer than the
+-- quickest of late). The sign falls by itself if the unit takes much longer than usual, or its worker dies.
 local function sign_busy(lane)
-  local usual = redis.call('HGET', base .. 'pace:' .. lane, 'unit')
-  if usual and tonumber(usual) < quick_millis then redis.call('SET', base .. 'busy:' .. lane, 1, 'PX', quick_millis) end
+  local p = redis.call('HMGET', base .. 'pace:' .. lane, 'unit', 'floor')
+  local usual, floor = tonumber(p[1] or 1000), tonumber(p[2] or 0)
+  if usual < 5 or (usual < 25 and usual < 2.5 * floor) then
+    redis.call('SET', base .. 'busy:' .. lane, 1, 'PX', math.ceil(2 * usual) + 2)
+  end
 end
 
 local function is_busy(lane) return redis.call('EXISTS', base .. 'busy:' .. lane) == 1 end
 
+-- Tell API processes, if any has clients that wait: 'd' = these jobs are done, 'r' = they changed otherwise.
+local listeners = { d = 'awaited', r = 'followed' }
+
 local function announce(kind, ids)
-  if #ids > 0 then redis.call('PUBLISH', base .. 'changes', kind .. ' ' .. table.concat(ids, ' ')) end
+  if #ids > 0 and redis.call('EXISTS', base .. listeners[kind]) == 1 then
+    redis.call('PUBLISH', base .. 'changes', kind .. ' ' .. table.concat(ids, ' '))
+  end
 end
 
 -- End the lease of a unit that was not committed. Its jobs go back to the head of their lane, each to be tried alone,

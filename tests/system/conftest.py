@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.processes import Http
+from tests.system.rows import LINEAR
 from tests.system.service import Barrier, Job, Service, quick_settings, register_estimators
 
 
@@ -39,7 +40,7 @@ def kept() -> Iterator[Kept]:
         service = Service(quick_settings(folder / "var"))
         try:
             register_estimators(service.settings)
-            job = service.http.done(service.http.submit("linear", [[0.06, 0.02, 0.04]])["id"])
+            job = service.http.done(service.http.submit("linear", [LINEAR])["id"])
             models = service.http("GET", "/models").json["models"]
         finally:
             service.stop()

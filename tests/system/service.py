@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import sys
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -102,11 +103,16 @@ class Barrier:
         self._folder = folder
         self._jobs: dict[str, Path] = {}
 
-    def hold(self, **more: Any) -> Job:
-        """A job that runs, and does not end before it is let through."""
-        path = self._folder / f"gate-{len(self._jobs)}"
+    def submit(self, **more: Any) -> Job:
+        """A job that does not end before it is let through."""
+        path = self._folder / f"gate-{uuid.uuid4().hex}"
         job = self._http.submit("gate", [str(path)], **more)
         self._jobs[job["id"]] = path
+        return job
+
+    def hold(self) -> Job:
+        """A job that runs, and does not end before it is let through."""
+        job = self.submit()
         until(lambda: self._read(job["id"])["status"] == "running", 60, "the held job runs")
         return self._read(job["id"])
 

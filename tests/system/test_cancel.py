@@ -3,13 +3,12 @@
 from concurrent.futures import ThreadPoolExecutor
 
 from tests.processes import Http
+from tests.system.rows import LINEAR
 from tests.system.service import Barrier
-
-ROW = [0.06, 0.02, 0.04]
 
 
 def test_a_queued_job_is_cancelled_at_once(http: Http, held_workers: Barrier) -> None:
-    job = http.submit("linear", [ROW, ROW])
+    job = http.submit("linear", [LINEAR, LINEAR])
 
     answer = http("POST", f"/jobs/{job['id']}/cancel")
 
@@ -18,7 +17,7 @@ def test_a_queued_job_is_cancelled_at_once(http: Http, held_workers: Barrier) ->
 
 
 def test_a_cancelled_job_may_be_cancelled_again(http: Http, held_workers: Barrier) -> None:
-    job = http.submit("linear", [ROW])
+    job = http.submit("linear", [LINEAR])
     cancelled = http("POST", f"/jobs/{job['id']}/cancel").json
 
     answer = http("POST", f"/jobs/{job['id']}/cancel")
@@ -27,9 +26,9 @@ def test_a_cancelled_job_may_be_cancelled_again(http: Http, held_workers: Barrie
 
 
 def test_a_cancelled_job_is_never_predicted(http: Http, held_workers: Barrier) -> None:
-    cancelled = http.submit("linear", [ROW])
+    cancelled = http.submit("linear", [LINEAR])
     http("POST", f"/jobs/{cancelled['id']}/cancel")
-    behind = http.submit("linear", [ROW])
+    behind = http.submit("linear", [LINEAR])
 
     held_workers.open()
 
@@ -49,7 +48,7 @@ def test_a_running_job_that_is_cancelled_never_succeeds(http: Http, barrier: Bar
 
 
 def test_a_client_that_waits_learns_that_the_job_was_cancelled(http: Http, held_workers: Barrier) -> None:
-    job = http.submit("linear", [ROW])
+    job = http.submit("linear", [LINEAR])
 
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(http, "GET", f"/jobs/{job['id']}", Prefer="wait=30")
@@ -60,7 +59,7 @@ def test_a_client_that_waits_learns_that_the_job_was_cancelled(http: Http, held_
 
 
 def test_a_finished_job_cannot_be_cancelled(http: Http) -> None:
-    job = http.done(http.submit("linear", [ROW])["id"])
+    job = http.done(http.submit("linear", [LINEAR])["id"])
 
     answer = http("POST", f"/jobs/{job['id']}/cancel")
 

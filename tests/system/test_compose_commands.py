@@ -14,6 +14,7 @@ import yaml
 from deploy.commands import root
 from tests.processes import Http, Process, RedisServer, clean_environment, free_port
 from tests.system.conftest import short_folder
+from tests.system.rows import LINEAR
 from tests.system.service import Job, quick_settings
 from tests.wait import until
 
@@ -22,8 +23,8 @@ OURS = {name: service for name, service in SERVICES.items() if "build" in servic
 LASTING = {name: service for name, service in OURS.items() if "healthcheck" in service}
 
 
-class Machine:
-    """This machine in place of the containers: the file's host names and paths, as they are here."""
+class Host:
+    """Loopback and a folder in place of containers: the file's host names and paths are replaced."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -100,25 +101,25 @@ class Course:
 @pytest.fixture(scope="module")
 def course() -> Iterator[Course]:
     with short_folder() as folder, contextlib.ExitStack() as stack:
-        machine = Machine(folder)
-        stack.callback(machine.start_redis().stop)
-        models = machine.start("models")
+        host = Host(folder)
+        stack.callback(host.start_redis().stop)
+        models = host.start("models")
         stack.callback(models.stop)
         models_exit_code = models.popen.wait(120)
-        processes = {name: machine.start(name) for name in LASTING}
+        processes = {name: host.start(name) for name in LASTING}
         for process in processes.values():
             stack.callback(process.stop)
-        health = {name: machine.health_once(name, 0) for name in LASTING}
-        http = Http(machine.port)
-        job = http.done(http.submit("linear", [[0.06, 0.02, 0.04]])["id"])
+        health = {name: host.health_once(name, 0) for name in LASTING}
+        http = Http(host.port)
+        job = http.done(http.submit("linear", [LINEAR])["id"])
         for process in processes.values():
             process.popen.terminate()
-        exit_codes = {name: process.stop() for name, process in processes.items()}
+        exit_codes = {name: process.popen.wait(60) for name, process in processes.items()}
         yield Course(
             models_exit_code=models_exit_code,
             job=job,
             health_while_running=health,
-            health_afterwards={name: machine.health_once(name, 1) for name in LASTING},
+            health_afterwards={name: host.health_once(name, 1) for name in LASTING},
             exit_codes=exit_codes,
         )
 

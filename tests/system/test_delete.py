@@ -3,14 +3,13 @@
 import pytest
 
 from tests.processes import Http
+from tests.system.rows import LINEAR
 from tests.system.service import Barrier, Job
-
-ROW = [0.06, 0.02, 0.04]
 
 
 @pytest.fixture
 def deleted(http: Http) -> Job:
-    job = http.done(http.submit("linear", [ROW])["id"])
+    job = http.done(http.submit("linear", [LINEAR])["id"])
     answer = http("DELETE", f"/jobs/{job['id']}")
     assert (answer.status, answer.body) == (204, b"")
     return job

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from tests.processes import Http
+from tests.system.rows import LINEAR
 from tests.system.service import Barrier, Job
 
-ROW = [0.06, 0.02, 0.04]
 LONGEST_STREAM_SECONDS = 15.0
 
 
@@ -114,7 +114,7 @@ def test_every_event_is_newer_than_the_one_before_and_named_after_its_revision(h
 
 
 def test_the_stream_of_a_finished_job_is_its_outcome(http: Http) -> None:
-    job = http.done(http.submit("linear", [ROW])["id"])
+    job = http.done(http.submit("linear", [LINEAR])["id"])
 
     with opened(http, job["id"]) as stream:
         events = stream.rest()
@@ -135,7 +135,7 @@ def test_a_stream_goes_on_after_the_last_event_that_was_seen(http: Http, barrier
 
 @pytest.mark.parametrize("ahead", [0, 1000], ids=["the-last-revision", "a-later-one"])
 def test_a_stream_that_is_taken_up_after_its_last_event_ends(http: Http, ahead: int) -> None:
-    job = http.done(http.submit("linear", [ROW])["id"])
+    job = http.done(http.submit("linear", [LINEAR])["id"])
 
     with opened(http, job["id"], last=job["revision"] + ahead) as stream:
         events = stream.rest()

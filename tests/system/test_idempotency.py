@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.processes import Answer, Http
+from tests.system.rows import LINEAR, LINEAR_RECORD
 
 CLIENTS = 20
 
@@ -17,7 +18,7 @@ def key() -> str:
 
 
 def body(**more: Any) -> dict[str, Any]:
-    return {"model": "linear", "instances": [[0.06, 0.02, 0.04]], **more}
+    return {"model": "linear", "instances": [LINEAR], **more}
 
 
 def test_the_same_key_and_body_is_the_same_job(http: Http, key: str) -> None:
@@ -86,7 +87,7 @@ def test_a_refused_body_leaves_its_key_free(http: Http, key: str) -> None:
 
 
 def test_a_prediction_with_a_key_is_one_job(http: Http, key: str) -> None:
-    row = {"x1": 0.06, "x2": 0.02, "x3": 0.04}
+    row = LINEAR_RECORD
 
     answers = [http("POST", "/predict", row, Idempotency_Key=key) for _ in range(2)]
 

@@ -7,13 +7,12 @@ from urllib.parse import quote
 import pytest
 
 from tests.processes import Http
+from tests.system.rows import LINEAR
 from tests.system.service import Barrier, Job
-
-ROW = [0.06, 0.02, 0.04]
 
 
 def submit_several(http: Http, number: int, model: str = "linear") -> list[Job]:
-    return [http.submit(model, [ROW]) for _ in range(number)]
+    return [http.submit(model, [LINEAR]) for _ in range(number)]
 
 
 def pages(http: Http, query: str) -> list[list[str]]:
@@ -75,7 +74,7 @@ def test_the_link_header_leads_through_the_same_pages(http: Http, zone: str) -> 
 
 
 def test_an_entry_of_the_list_is_the_job_without_its_predictions(http: Http) -> None:
-    job = http.done(http.submit("linear", [ROW])["id"])
+    job = http.done(http.submit("linear", [LINEAR])["id"])
 
     (entry,) = http("GET", f"/jobs?limit=1&created_after={job['created_at']}").json["jobs"]
 
@@ -84,8 +83,8 @@ def test_an_entry_of_the_list_is_the_job_without_its_predictions(http: Http) -> 
 
 
 def test_a_status_selects_the_jobs_that_have_it(http: Http, held_workers: Barrier) -> None:
-    queued = http.submit("linear", [ROW])
-    cancelled = http.submit("linear", [ROW])
+    queued = http.submit("linear", [LINEAR])
+    cancelled = http.submit("linear", [LINEAR])
     http("POST", f"/jobs/{cancelled['id']}/cancel")
 
     found = {
@@ -98,7 +97,7 @@ def test_a_status_selects_the_jobs_that_have_it(http: Http, held_workers: Barrie
 
 def test_a_model_selects_its_jobs(http: Http) -> None:
     mine = http.submit("support", ["hello"])
-    other = http.submit("linear", [ROW])
+    other = http.submit("linear", [LINEAR])
 
     found = ids(http("GET", f"/jobs?model=support&kind=predict&created_after={mine['created_at']}").json["jobs"])
 
@@ -140,7 +139,7 @@ def test_a_cursor_before_every_job_is_no_fault_of_the_service(http: Http) -> Non
 
 @pytest.mark.parametrize("moment", ["1969-12-31T23:59:59Z", "0001-01-01T00:00:00Z"])
 def test_a_time_before_every_job_selects_all(http: Http, moment: str) -> None:
-    job = http.submit("linear", [ROW])
+    job = http.submit("linear", [LINEAR])
 
     answer = http("GET", f"/jobs?limit=1&created_after={moment}")
 

@@ -7,20 +7,9 @@ from typing import Any
 import pytest
 
 from tests.processes import Http
+from tests.system.rows import HOME, LINEAR
 from tests.system.service import Service
 from tests.wait import until
-
-ROW = [0.06, 0.02, 0.04]
-HOME = {
-    "hour": 19,
-    "outdoor_celsius": -2.5,
-    "indoor_celsius": 19.5,
-    "humidity_percent": 40.0,
-    "sunlight_wm2": 0.0,
-    "occupants": 2,
-    "window_open": False,
-    "heating_mode": "comfort",
-}
 
 
 @pytest.fixture
@@ -57,7 +46,9 @@ def test_a_request_without_an_id_is_given_one_of_its_own(http: Http) -> None:
 
 
 def test_the_api_logs_the_request_id_with_the_job(service: Service, request_id: str) -> None:
-    job_id = service.http("POST", "/jobs", {"model": "linear", "instances": [ROW]}, X_Request_Id=request_id).json["id"]
+    job_id = service.http("POST", "/jobs", {"model": "linear", "instances": [LINEAR]}, X_Request_Id=request_id).json[
+        "id"
+    ]
 
     line = line_of(service, "job.accepted", lambda line: bool(line["job_id"] == job_id))
 
@@ -65,7 +56,9 @@ def test_the_api_logs_the_request_id_with_the_job(service: Service, request_id: 
 
 
 def test_the_worker_logs_the_request_id_with_the_job(service: Service, request_id: str) -> None:
-    job_id = service.http("POST", "/jobs", {"model": "linear", "instances": [ROW]}, X_Request_Id=request_id).json["id"]
+    job_id = service.http("POST", "/jobs", {"model": "linear", "instances": [LINEAR]}, X_Request_Id=request_id).json[
+        "id"
+    ]
 
     line = line_of(service, "unit.committed", lambda line: job_id in line["job_ids"])
 
@@ -89,7 +82,7 @@ def test_a_refused_request_is_logged_with_its_id(service: Service, request_id: s
         pytest.param(lambda secret: {"model": "linear", "instances": [{secret: 1}]}, 422, id="a-wrong-column"),
         pytest.param(lambda secret: {"model": "linear", secret: []}, 422, id="an-unknown-field"),
         pytest.param(
-            lambda secret: {"model": "linear", "instances": [ROW], "metadata": {"note": secret}}, 200, id="metadata"
+            lambda secret: {"model": "linear", "instances": [LINEAR], "metadata": {"note": secret}}, 200, id="metadata"
         ),
         pytest.param(
             lambda secret: {"model": "home", "instances": [HOME | {"heating_mode": secret}]},
@@ -133,7 +126,9 @@ def test_no_line_holds_a_body_that_could_not_be_read(service: Service, request_i
 def test_no_line_holds_an_idempotency_key(service: Service, request_id: str) -> None:
     key = f"confidential{uuid.uuid4().hex}"
 
-    service.http("POST", "/jobs", {"model": "linear", "instances": [ROW]}, Idempotency_Key=key, X_Request_Id=request_id)
+    service.http(
+        "POST", "/jobs", {"model": "linear", "instances": [LINEAR]}, Idempotency_Key=key, X_Request_Id=request_id
+    )
 
     line_of(service, "job.accepted", lambda line: bool(line["request_id"] == request_id))
     assert key not in service.process.text()

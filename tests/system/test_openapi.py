@@ -9,12 +9,12 @@ import openapi_spec_validator
 import pytest
 
 from tests.processes import Answer, Http
+from tests.system.rows import LINEAR
 from tests.system.service import Barrier
 
-ROW = [0.06, 0.02, 0.04]
 WAIT = {"Prefer": "wait=30"}
 # Two more rows than the model takes.
-TOO_LONG = [*ROW, 1, 2]
+TOO_LONG = [*LINEAR, 1, 2]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,14 +44,18 @@ class Call:
 
 JOB = "/jobs/{job_id}"
 CALLS = [
-    Call(method="POST", path="/jobs", status=202, body={"model": "linear", "instances": [ROW]}),
-    Call(method="POST", path="/jobs", status=200, body={"model": "linear", "instances": [ROW]}, headers=WAIT),
+    Call(method="POST", path="/jobs", status=202, body={"model": "linear", "instances": [LINEAR]}),
+    Call(method="POST", path="/jobs", status=200, body={"model": "linear", "instances": [LINEAR]}, headers=WAIT),
     Call(
-        method="POST", path="/jobs", status=200, query="?validate_only=true", body={"model": "linear", "inputs": [ROW]}
+        method="POST",
+        path="/jobs",
+        status=200,
+        query="?validate_only=true",
+        body={"model": "linear", "inputs": [LINEAR]},
     ),
     Call(method="POST", path="/jobs", status=422, body={"model": "linear", "instances": [TOO_LONG]}),
     Call(method="POST", path="/jobs", status=422, body={"model": "linear", "instances": [["a", 0, 0]]}),
-    Call(method="POST", path="/jobs", status=404, body={"model": "nobody", "instances": [ROW]}),
+    Call(method="POST", path="/jobs", status=404, body={"model": "nobody", "instances": [LINEAR]}),
     Call(method="POST", path="/predict", status=200, body={"x1": 0, "x2": 0, "x3": 0}, headers=WAIT),
     Call(method="POST", path="/predict", status=422, query="?model=lookup", body={"text": "unknown"}, headers=WAIT),
     Call(method="GET", path="/jobs", status=200),
@@ -113,14 +117,14 @@ def jobs(http: Http, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[
     http("POST", f"/jobs/{cancelled}/cancel")
     barrier.let_through(cancelled)
     http.done(cancelled)
-    deleted = the_id(http, "linear", [ROW], "succeeded")
+    deleted = the_id(http, "linear", [LINEAR], "succeeded")
     http("DELETE", f"/jobs/{deleted}")
     many = [[number % 7, *[0] * 23] for number in range(4000)]
     yield {
         "cancelled": cancelled,
         "deleted": deleted,
-        "succeeded": the_id(http, "linear", [ROW], "succeeded"),
-        "disposable": the_id(http, "linear", [ROW], "succeeded"),
+        "succeeded": the_id(http, "linear", [LINEAR], "succeeded"),
+        "disposable": the_id(http, "linear", [LINEAR], "succeeded"),
         "partially_succeeded": the_id(http, "lookup", ["known", "unknown"], "partially_succeeded"),
         "failed": the_id(http, "lookup", ["unknown"], "failed"),
         "large": the_id(http, "recommend", many, "succeeded", method="predict_proba"),

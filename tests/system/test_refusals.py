@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from tests.processes import Answer, Http
+from tests.system.rows import LINEAR_RECORD
 from tests.system.service import Service
 
-ROW = {"x1": 0.06, "x2": 0.02, "x3": 0.04}
 JSON = "application/json"
 UNKNOWN_JOB = "/jobs/01a202dc-b4c8-7072-abbb-000000000000"
 
@@ -45,7 +45,7 @@ def chunk(data: bytes) -> bytes:
 
 
 def job_body(tag: str) -> bytes:
-    return json.dumps({"model": "linear", "instances": [ROW], "metadata": {"tag": tag}}).encode()
+    return json.dumps({"model": "linear", "instances": [LINEAR_RECORD], "metadata": {"tag": tag}}).encode()
 
 
 def accepted(client: Http, tag: str) -> bool:

@@ -9,7 +9,8 @@ import pytest
 
 from tests.processes import Http
 from tests.system.conftest import Kept, short_folder, started_again
-from tests.system.service import Barrier, Service
+from tests.system.rows import LINEAR
+from tests.system.service import Barrier, Service, alive
 from tests.wait import until
 
 # What tells the command line of a child from all others.
@@ -43,7 +44,7 @@ def child(service: Service, name: str) -> psutil.Process | None:
 def enforces_deadlines(service: Service) -> bool:
     """Whether the janitor makes its rounds, which needs the scheduler, the control worker and Redis."""
     barrier = Barrier(service.http, service.settings.data_dir.parent)
-    job = barrier.hold(deadline_seconds=1)
+    job = barrier.submit(deadline_seconds=1)
     ended = service.http.done(job["id"])
     barrier.open()
     return bool(ended["failure"] and ended["failure"]["code"] == "deadline_exceeded")
@@ -61,7 +62,7 @@ def test_a_killed_child_is_started_again_and_jobs_go_on(victim: Service, name: s
     until(victim.ready, 60, "the service is ready again")
     said = re.findall(r"^foretell: (.*)$", victim.process.text()[before:], re.MULTILINE)
     assert [line for line in said if re.match(rf"{name} was ended by SIGKILL; it starts again in [\d.]+ s$", line)]
-    job = victim.http.done(victim.http.submit("linear", [[0.06, 0.02, 0.04]])["id"])
+    job = victim.http.done(victim.http.submit("linear", [LINEAR])["id"])
     assert job["status"] == "succeeded"
     assert enforces_deadlines(victim)
 
@@ -73,7 +74,12 @@ def test_a_killed_process_of_the_api_is_replaced(victim: Service) -> None:
 
     killed.kill()
 
-    until(lambda: len(granian.children()) == victim.settings.api_processes, 60, "the process is replaced")
+    until(lambda: not alive(killed), what="the process is gone")
+    until(
+        lambda: len([process for process in granian.children() if alive(process)]) == victim.settings.api_processes,
+        60,
+        "the process is replaced",
+    )
     assert answered(victim.http)
 
 

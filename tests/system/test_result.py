@@ -6,9 +6,10 @@ import json
 import pytest
 
 from tests.processes import Http
+from tests.system.rows import LINEAR, OTHER_LINEAR
 from tests.system.service import Barrier, Job
 
-ROWS = [[0.06, 0.02, 0.04], [-0.03, 0.01, 0.0]]
+ROWS = [LINEAR, OTHER_LINEAR]
 # 24 probabilities a row: far more than the MiB up to which a result is kept in Redis.
 MANY_ROWS = [[number % 7, number % 5, *[0] * 22] for number in range(6000)]
 

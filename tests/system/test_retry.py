@@ -5,25 +5,16 @@ from typing import Any
 import pytest
 
 from tests.processes import Http
+from tests.system.rows import HOME, REFUSED_HOME
 from tests.system.service import Barrier, Job
-
-GOOD = {
-    "hour": 19,
-    "outdoor_celsius": -2.5,
-    "indoor_celsius": 19.5,
-    "humidity_percent": 40.0,
-    "sunlight_wm2": 0.0,
-    "occupants": 2,
-    "window_open": False,
-    "heating_mode": "comfort",
-}
-BAD = GOOD | {"heating_mode": "tropical"}
 
 
 @pytest.fixture
 def partial(http: Http) -> Job:
     """A job of five rows of which the second and the fourth failed."""
-    job = http.done(http.submit("home", [GOOD, BAD, GOOD, BAD, GOOD], metadata={"ticket": "42"})["id"])
+    job = http.done(
+        http.submit("home", [HOME, REFUSED_HOME, HOME, REFUSED_HOME, HOME], metadata={"ticket": "42"})["id"]
+    )
     assert job["status"] == "partially_succeeded"
     return job
 
@@ -67,7 +58,7 @@ def test_a_retry_of_a_retry_keeps_the_first_numbers(http: Http, partial: Job) ->
 
 
 def test_the_rows_of_a_cancelled_job_are_run_by_a_retry(http: Http, held_workers: Barrier) -> None:
-    job = http.submit("home", [GOOD, GOOD])
+    job = http.submit("home", [HOME, HOME])
     cancelled = http("POST", f"/jobs/{job['id']}/cancel").json
     held_workers.open()
 
@@ -83,7 +74,7 @@ def test_a_retry_may_be_waited_for(http: Http, partial: Job) -> None:
 
 
 def test_a_job_without_failed_rows_has_nothing_to_retry(http: Http) -> None:
-    job = http.done(http.submit("home", [GOOD])["id"])
+    job = http.done(http.submit("home", [HOME])["id"])
 
     answer = http("POST", f"/jobs/{job['id']}/retry", {"only": "failed"})
 

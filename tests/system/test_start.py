@@ -13,6 +13,7 @@ import pytest
 from deploy.commands import root
 from tests.processes import clean_environment, free_port
 from tests.system.conftest import Kept
+from tests.system.rows import LINEAR
 from tests.system.service import Service
 
 
@@ -104,7 +105,7 @@ def test_a_refused_start_leaves_the_running_service_alone(service: Service, fold
         check=False,
     )
 
-    job = service.http.submit("linear", [[0.06, 0.02, 0.04]])
+    job = service.http.submit("linear", [LINEAR])
     assert service.http.done(job["id"])["status"] == "succeeded"
 
 
@@ -163,7 +164,7 @@ class TestSecondStart:
         assert [found.get(model["name"]) for model in kept.models] == kept.models
 
     def test_serves_what_was_registered_before(self, service: Service, kept: Kept) -> None:
-        job = service.http.done(service.http.submit("linear", [[0.06, 0.02, 0.04]])["id"])
+        job = service.http.done(service.http.submit("linear", [LINEAR])["id"])
 
         assert job["model"] == kept.job["model"]
         assert job["result"] == kept.job["result"]

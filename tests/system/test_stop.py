@@ -13,6 +13,7 @@ import pytest
 
 from tests.processes import Process
 from tests.system.conftest import Kept, short_folder, started_again
+from tests.system.rows import LINEAR
 from tests.system.service import Barrier, Service, alive, press_ctrl_c, quick_settings, start_unready
 from tests.wait import until
 
@@ -25,13 +26,10 @@ def left_of(members: list[psutil.Process]) -> list[str]:
     return [str(member) for member in members if alive(member)]
 
 
-def can_bind(port: int) -> bool:
-    with socket.socket() as probe:
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-        return True
+def is_free(port: int) -> bool:
+    with contextlib.suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port)):
+        return False
+    return True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +53,7 @@ def end(request: pytest.FixtureRequest, kept: Kept) -> Iterator[End]:
         yield End(
             exit_code=service.process.popen.returncode,
             left=left_of(members),
-            port_is_free=can_bind(service.settings.port),
+            port_is_free=is_free(service.settings.port),
             last_words=service.process.text()[before:],
         )
 
@@ -103,13 +101,13 @@ def test_kill_9_of_the_supervisor_leaves_no_process_and_loses_no_job(start: Call
     service = start()
     barrier = Barrier(service.http, service.settings.data_dir.parent)
     running = [barrier.hold()["id"] for _ in range(service.settings.workers)]
-    queued = service.http.submit("linear", [[0.06, 0.02, 0.04]])["id"]
+    queued = service.http.submit("linear", [LINEAR])["id"]
     members = service.members()
 
     service.process.kill()
 
     until(lambda: not left_of(members), 20, "every process is gone")
-    assert can_bind(service.settings.port)
+    assert is_free(service.settings.port)
     again = Service(service.settings.model_copy(update={"port": quick_settings(service.settings.data_dir).port}))
     try:
         for job_id in running:

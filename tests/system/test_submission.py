@@ -11,23 +11,14 @@ import pytest
 from deploy.commands import root
 from examples import linear
 from tests.processes import Answer, Http
+from tests.system.rows import HOME, LINEAR, OTHER_LINEAR, OTHER_TEXT, REFUSED_HOME, TEXT
 from tests.system.service import Barrier, Job, Service
 
-ROWS = [[0.06, 0.02, 0.04], [-0.03, 0.01, 0.0]]
+ROWS = [LINEAR, OTHER_LINEAR]
 RECORDS = [dict(zip(("x1", "x2", "x3"), row, strict=True)) for row in ROWS]
 TURNED = [dict(reversed(record.items())) for record in RECORDS]
 COLUMNS = {name: [record[name] for record in TURNED] for name in ("x3", "x1", "x2")}
 SPLIT = {"columns": ["x3", "x1", "x2"], "data": [[row[2], row[0], row[1]] for row in ROWS]}
-HOME = {
-    "hour": 19,
-    "outdoor_celsius": -2.5,
-    "indoor_celsius": 19.5,
-    "humidity_percent": None,
-    "sunlight_wm2": 0.0,
-    "occupants": 2,
-    "window_open": False,
-    "heating_mode": "comfort",
-}
 README = (root() / "examples" / "README.md").read_text()
 CURLS = dict(re.findall(r"^## (\w+)$.*?^```\n(curl .*?)^```$", README, re.MULTILINE | re.DOTALL))
 INTENTS = set(re.findall(r"`(\w+)`", README.partition("answer is one of")[2].partition(". Ask")[0]))
@@ -106,7 +97,7 @@ def test_every_demo_model_has_a_curl_command(http: Http) -> None:
 
 
 def test_texts_may_be_sent_as_bare_strings(http: Http) -> None:
-    texts = ["Where is my parcel?", "I was charged twice this month"]
+    texts = [TEXT, OTHER_TEXT]
 
     as_strings = predicted(http, {"model": "support", "instances": texts})
 
@@ -115,7 +106,7 @@ def test_texts_may_be_sent_as_bare_strings(http: Http) -> None:
 
 @pytest.mark.parametrize("method", ["predict_proba", "decision_function"])
 def test_scores_come_in_the_order_of_the_classes(http: Http, method: str) -> None:
-    texts = ["Where is my parcel?", "I was charged twice this month"]
+    texts = [TEXT, OTHER_TEXT]
     classes = http("GET", "/models/support").json["versions"][0]["signature"]["classes"]
     labels = predicted(http, {"model": "support", "instances": texts})
 
@@ -326,7 +317,7 @@ def test_metadata_comes_back_with_the_job(http: Http) -> None:
 
 
 def test_a_model_that_refuses_one_row_predicts_the_others(http: Http) -> None:
-    rows = [HOME, HOME | {"heating_mode": "tropical"}, HOME]
+    rows = [HOME, REFUSED_HOME, HOME]
 
     job = http.done(http.submit("home", rows)["id"])
 

@@ -6,10 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.processes import Http
+from tests.system.rows import LINEAR, OTHER_LINEAR
 from tests.system.service import Barrier
 from tests.wait import until
 
-BODY = {"model": "linear", "instances": [[0.06, 0.02, 0.04], [0, 0, 0]]}
+BODY = {"model": "linear", "instances": [LINEAR, OTHER_LINEAR]}
 
 
 @pytest.mark.parametrize("prefer", ["wait=30", "respond-async, wait=30", 'wait="30"', "Wait = 30"])
@@ -52,7 +53,7 @@ def test_past_the_wait_the_answer_is_the_job_as_it_is(http: Http, held_workers: 
 
 
 def test_an_unchanged_job_is_not_sent_again(http: Http) -> None:
-    job = http.done(http.submit("linear", BODY["instances"])["id"])  # type: ignore[arg-type]
+    job = http.done(http.submit("linear", [LINEAR])["id"])
     etag = http("GET", f"/jobs/{job['id']}").headers["etag"]
 
     answer = http("GET", f"/jobs/{job['id']}", If_None_Match=etag)
@@ -69,7 +70,7 @@ def test_an_unchanged_job_is_not_sent_again(http: Http) -> None:
     ],
 )
 def test_if_none_match_is_understood_in_every_form(http: Http, known: Callable[[str], str]) -> None:
-    job = http.done(http.submit("linear", [[0, 0, 0]])["id"])
+    job = http.done(http.submit("linear", [LINEAR])["id"])
     etag = http("GET", f"/jobs/{job['id']}").headers["etag"]
 
     answer = http("GET", f"/jobs/{job['id']}", If_None_Match=known(etag))

@@ -65,7 +65,7 @@ def _carry_request_ids(app: Flask) -> None:
     @app.after_request
     def give(response: Response) -> Response:
         response.headers["X-Request-Id"] = g.request_id
-        if response.status_code >= 400:
+        if response.status_code >= 400 and request.path != "/readyz":  # which is asked again and again
             log.info(
                 "request.refused",
                 status=response.status_code,

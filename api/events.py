@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import orjson
 from flask import Blueprint, Response, request
 
+from api.jobs import must_read
 from api.openapi import operation
 from api.render import job_document
 from api.services import Services
@@ -47,9 +48,11 @@ def follow(services: Services, job_id: str, last: int) -> Iterator[bytes]:
     """The events after revision `last`; a comment whenever nothing happened for a while."""
     with services.waiters.stream(job_id) as watch:
         try:
-            job = services.store.read(job_id, known_revision=last)
+            job: Job | None = must_read(services, job_id)
         except (JobNotFound, JobGone):
             return
+        if job is not None and job.done and job.revision <= last:
+            return  # a client that came again has had everything
         quiet_since = time.monotonic()
         while True:
             if job is not None and job.revision > last:

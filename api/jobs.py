@@ -68,8 +68,9 @@ def routes(services: Services) -> Blueprint:
         query={"validate_only": "true: check everything, start nothing"},
     )
     def create() -> Response:
+        only_known_parameters("validate_only")
         body = parse(JobRequest, read_json(request))
-        if request.args.get("validate_only") in ("true", "1"):
+        if flag("validate_only"):
             return validation(services, drafted(body, fresh=True))
         key = wanted_key()
         return accept(
@@ -96,31 +97,32 @@ def routes(services: Services) -> Blueprint:
         query={"model": "the model; default: linear"},
     )
     def predict() -> Response:
+        only_known_parameters("model")
         row = read_json(request)
         if not isinstance(row, dict):
             raise InvalidRequest('Send one flat object of features, such as {"x1": 1, "x2": 2, "x3": 3}.')
         body = JobRequest(model=request.args.get("model", "linear"), instances=[row])
         key = wanted_key()
         wait = preferred_wait(request, settings.max_wait_seconds)
+        try:
+            first = drafted(body, key)
+        except InvalidRequest as error:
+            raise flat(error) from error
         job = submit_and_wait(
             services,
-            drafted(body, key),
+            first,
             lambda: drafted(body, key, fresh=True),
             DEFAULT_PREDICT_WAIT_SECONDS if wait is None else wait,
         )
         if not job.done:
             response = job_response(job, 202)
-        elif job.predictions is not None:
-            response = json_response(b'{"prediction":' + job.predictions[1:-1] + b"}")
+        elif job.has_result:
+            answer = {"prediction": orjson.Fragment(stored_predictions(services, job)[1:-1])}
+            response = json_response(orjson.dumps(answer | ({"warnings": job.warnings} if job.warnings else {})))
         else:
             failure = job.failure or {"code": "cancelled", "message": "The job was cancelled."}
-            response = problem(
-                422 if failure["code"] in FAULTS_OF_ROWS else 500,
-                failure["code"],
-                failure["message"],
-                errors=job.errors,
-                extra={"job_id": job.id},
-            )
+            status = 422 if failure["code"] in FAULTS_OF_ROWS else 500
+            response = problem(status, failure["code"], failure["message"], errors=job.errors, extra={"job_id": job.id})
         response.headers["Location"] = f"/jobs/{job.id}"
         return response
 
@@ -146,7 +148,7 @@ def routes(services: Services) -> Blueprint:
         known, wait = known_revision(request), preferred_wait(request, settings.max_wait_seconds)
         job = store.read(job_id, known_revision=known) if wait is None else await_job(services, job_id, known, wait)
         if job is None:
-            return Response(status=304, headers={"ETag": f'"{known}"'})
+            return Response(status=304, headers={"ETag": f'"{known}"', "Retry-After": "1"})
         return job_response(job, 200)
 
     @blueprint.post("/jobs/<job_id>/cancel")
@@ -187,14 +189,10 @@ def routes(services: Services) -> Blueprint:
         job = must_read(services, job_id)
         if not job.done:
             raise ResultNotReady
-        if job.predictions is None and job.stored is None:
-            raise NoResult(
-                f"The job {job.status}; its failure says why."
-                if job.failure
-                else "The job was cancelled before it had a result."
-            )
-        predictions = services.storage.get(result_key(job_id)) if job.predictions is None else job.predictions
-        response = json_response(orjson.dumps(result_document(job, predictions)))
+        if not job.has_result:
+            failed = f"The job {job.status}; its failure says why."
+            raise NoResult(failed if job.failure else "The job was cancelled before it had a result.")
+        response = json_response(orjson.dumps(result_document(job, stored_predictions(services, job))))
         response.set_etag(f"{job.id}-{job.revision}")
         environ = dict(request.environ)
         if "," in environ.get("HTTP_RANGE", ""):
@@ -216,6 +214,48 @@ def routes(services: Services) -> Blueprint:
     return blueprint
 
 
+def only_known_parameters(*known: str) -> None:
+    """Refuse a query parameter that would do nothing.
+
+    Raises:
+        RequestFault
+    """
+    unknown = sorted(set(request.args) - set(known))
+    if unknown:
+        there = ", ".join(known)
+        raise RequestFault(400, "unknown_parameter", f"{unknown[0][:100]} is not a parameter; there are {there}.")
+
+
+def flag(name: str) -> bool:
+    """A query parameter that is true or false; false without it.
+
+    Raises:
+        RequestFault: it is something else.
+    """
+    given = request.args.get(name, "false").lower()
+    if given not in ("true", "1", "false", "0"):
+        raise RequestFault(400, "bad_parameter", f"{name} must be true or false, not {given[:20]}.")
+    return given in ("true", "1")
+
+
+def flat(error: InvalidRequest) -> InvalidRequest:
+    """The same error for a body that is the row itself."""
+    error.errors = tuple(
+        fault | {"pointer": fault["pointer"].removeprefix("/instances/0")} if "pointer" in fault else fault
+        for fault in error.errors
+    )
+    return error
+
+
+def stored_predictions(services: Services, job: Job) -> bytes:
+    """The predictions of a job that has a result, as a JSON array.
+
+    Raises:
+        StorageFailed
+    """
+    return services.storage.get(result_key(job.id)) if job.predictions is None else job.predictions
+
+
 def list_filter() -> dict[str, Any]:
     """The query of `GET /jobs`.
 
@@ -224,11 +264,7 @@ def list_filter() -> dict[str, Any]:
     """
     arguments = request.args
     limit, status, kind = arguments.get("limit", "50"), arguments.get("status", ""), arguments.get("kind", "predict")
-    unknown = sorted(set(arguments) - set(LIST_PARAMETERS))
-    if unknown:
-        raise RequestFault(
-            400, "unknown_parameter", f"{unknown[0]} is not a parameter; there are {', '.join(LIST_PARAMETERS)}."
-        )
+    only_known_parameters(*LIST_PARAMETERS)
     if not re.fullmatch(r"[0-9]{1,3}", limit) or not 1 <= int(limit) <= 200:
         raise RequestFault(400, "bad_parameter", f"limit must be a whole number from 1 to 200, not {limit[:20]}.")
     if status and status not in list(Status):

@@ -35,7 +35,7 @@ def routes(services: Services) -> Blueprint:
     @blueprint.get("/readyz")
     @operation("Whether jobs can be done: Redis, storage, workers, scheduler", tag="operations", answers={200: dict})
     def readyz() -> Response:
-        redis = state(services.connections.client.ping)
+        redis = state(lambda: services.store.check_room())
         checks = {"redis": redis, "storage": state(services.storage.check)}
         if redis["ready"]:
             checks |= {f"workers_{queue}": alive(services, queue) for queue in SERVED}
@@ -44,7 +44,7 @@ def routes(services: Services) -> Blueprint:
         if ready:
             return json_response(orjson.dumps({"ready": True, "checks": checks}))
         missing = ", ".join(name for name, check in checks.items() if not check["ready"])
-        detail = f"Not ready: {missing}. Jobs that are accepted now are done when they are back."
+        detail = f"Not ready: {missing}. Jobs that were accepted are kept, and done when it is back."
         response = problem(503, "not_ready", detail, extra={"ready": False, "checks": checks})
         response.headers["Retry-After"] = "2"
         return response

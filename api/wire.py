@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import orjson
 from flask import Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from werkzeug.exceptions import RequestEntityTooLarge
 
 from api.errors import RequestFault
 from shared.errors import InvalidRequest
@@ -189,7 +190,9 @@ def read_json(request: Request) -> Any:
             f"Send the body as application/json; this is {request.mimetype or 'of no type'}.",
         )
     body = request.get_data()
-    announced = request.content_length
+    announced, most = request.content_length, request.max_content_length
+    if announced is None and most is not None and len(body) >= most:
+        raise RequestEntityTooLarge  # chunked: what came after the limit was not read
     if announced is not None and len(body) != announced:
         raise RequestFault(400, "incomplete_body", f"{announced} bytes were announced, but {len(body)} came.")
     try:

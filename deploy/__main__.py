@@ -11,7 +11,7 @@ from redis.exceptions import RedisError
 from deploy.commands import api_command, root, scheduler_command, worker_command
 from deploy.run import run
 from deploy.supervisor import say
-from shared.connection import Connections
+from shared.connection import Connections, check_server
 from shared.errors import BadSetting
 from shared.heartbeat import SCHEDULER, living
 from shared.keys import Keys
@@ -19,8 +19,13 @@ from shared.queue import QUEUES
 from shared.settings import Settings, load_settings
 
 
-def become(command: Sequence[str]) -> NoReturn:
-    """Replace this process, so that signals reach the right one."""
+def become(settings: Settings, command: Sequence[str]) -> NoReturn:
+    """Replace this process, so that signals reach the right one.
+
+    Raises:
+        BadSetting: Redis cannot be reached, or used.
+    """
+    check_server(settings.redis_address, timeout_seconds=5)
     os.chdir(root())
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -36,17 +41,17 @@ def run_all(settings: Settings, arguments: Sequence[str]) -> int:
 
 def api(settings: Settings, arguments: Sequence[str]) -> int:
     """The API alone."""
-    become(api_command(settings))
+    become(settings, api_command(settings))
 
 
 def worker(settings: Settings, arguments: Sequence[str]) -> int:
     """The worker of one queue."""
-    become(worker_command(settings, one_of(arguments, QUEUES)))
+    become(settings, worker_command(settings, one_of(arguments, QUEUES)))
 
 
 def scheduler(settings: Settings, arguments: Sequence[str]) -> int:
     """The scheduler."""
-    become(scheduler_command())
+    become(settings, scheduler_command())
 
 
 def health(settings: Settings, arguments: Sequence[str]) -> int:

@@ -3,6 +3,7 @@
 import fcntl
 import http.client
 import os
+import signal
 import socket
 import sys
 import time
@@ -48,12 +49,14 @@ def run(settings: Settings) -> None:
                     f"worker-{queue}",
                     worker_command(settings, queue),
                     environment,
-                    grace_seconds=settings.drain_seconds + 8,
+                    stage=1,
+                    # Long enough for a unit in hand; what is killed is done again, but counts as an attempt.
+                    grace_seconds=settings.drain_seconds + 30,
                 )
             )
-        supervisor.start(Child("scheduler", scheduler_command(), environment))
-        supervisor.start(Child("api", api_command(settings), environment))
-        demo = Child("demo models", [sys.executable, "-m", "examples"], environment, once=True)
+        supervisor.start(Child("scheduler", scheduler_command(), environment, stage=1))
+        supervisor.start(Child("api", api_command(settings), environment, stage=2))
+        demo = Child("demo models", [sys.executable, "-m", "examples"], environment, stage=2, once=True)
         if settings.demo_models:
             supervisor.start(demo)
         ready = supervisor.wait_until(lambda: not demo.running() and answers(settings), READY_SECONDS)
@@ -116,7 +119,7 @@ def start_redis(supervisor: Supervisor, settings: Settings) -> None:
         (settings.data_dir / "redis").mkdir(exist_ok=True)
         settings.redis_socket.parent.mkdir(mode=0o700, exist_ok=True)
         settings.redis_socket.unlink(missing_ok=True)
-        child = Child("redis", redis_command(settings), os.environ, grace_seconds=30)
+        child = Child("redis", redis_command(settings), os.environ, grace_seconds=30, orphan_signal=signal.SIGTERM)
         supervisor.start(child)
         # It reads its append-only file first, which takes a second for some million entries.
         if not supervisor.wait_until(lambda: pings(settings) or child.failures > 0, READY_SECONDS) or child.failures:

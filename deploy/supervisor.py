@@ -25,6 +25,7 @@ class Child:
     name: str
     command: Sequence[str]
     environment: Mapping[str, str]
+    stage: int = 0  # the highest is stopped first
     once: bool = False  # it has an end; not restarted
     grace_seconds: float = 10.0
     # Sent by Linux when the supervisor itself is killed. Redis writes its file to the end first.
@@ -50,6 +51,23 @@ class Child:
     def running(self) -> bool:
         """Whether the process lives."""
         return self.process is not None and self.process.poll() is None
+
+    def end(self) -> None:
+        """Ask the process to end."""
+        if self.process is not None:
+            self.process.terminate()
+            self.due = time.monotonic() + self.grace_seconds
+
+    def await_end(self) -> None:
+        """Wait until it has ended, and kill it after its time of grace."""
+        if self.process is None:
+            return
+        try:
+            self.process.wait(max(0.0, self.due - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            say(f"{self.name} did not end within {self.grace_seconds:g} s; it is killed")
+            self.process.kill()
+            self.process.wait()
 
     def ended_because(self) -> str:
         """How the process ended, for people."""
@@ -119,14 +137,10 @@ class Supervisor:
         say(f"{child.name} {reason}; it starts again in {pause:g} s")
 
     def stop(self) -> None:
-        """End the children, the last started first; kill what does not end in its time, which loses no job."""
-        for child in reversed(self.children):
-            if child.process is None or not child.running():
-                continue
-            child.process.terminate()
-            try:
-                child.process.wait(child.grace_seconds)
-            except subprocess.TimeoutExpired:
-                say(f"{child.name} did not end within {child.grace_seconds:g} s; it is killed")
-                child.process.kill()
-                child.process.wait()
+        """End the children stage by stage, the last started first; kill what does not end, which loses no job."""
+        for stage in sorted({child.stage for child in self.children}, reverse=True):
+            living = [child for child in self.children if child.stage == stage and child.running()]
+            for child in living:
+                child.end()
+            for child in living:
+                child.await_end()

@@ -154,7 +154,9 @@ def _translated(error: ResponseError) -> Exception:
     if text.startswith("OOM") or "OOM command not allowed" in text:
         return StoreFull()
     if text.startswith(("LOADING", "BUSY", "READONLY", "MASTERDOWN", "MISCONF", "NOREPLICAS")):
-        return StoreUnavailable()
+        return StoreUnavailable(
+            f"The job store (Redis) takes no writes at the moment ({text.partition(' ')[0]}); try again."
+        )
     return error
 
 

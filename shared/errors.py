@@ -92,7 +92,7 @@ class InvalidRequest(ServiceError):
     def __init__(self, message: str | None = None, *, errors: Sequence[Mapping[str, Any]] = ()) -> None:
         """Keep one entry {row?, column?, pointer?, code, message} for each fault."""
         super().__init__(message)
-        self.errors = tuple(errors)
+        self.errors: tuple[dict[str, Any], ...] = tuple(map(dict, errors))
 
 
 class UnknownMethod(InvalidRequest):

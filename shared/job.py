@@ -111,6 +111,11 @@ class Job:
     warnings: tuple[str, ...] = ()
 
     @property
+    def has_result(self) -> bool:
+        """Whether there are predictions, here or in storage."""
+        return self.predictions is not None or self.stored is not None
+
+    @property
     def done(self) -> bool:
         """Whether the status is final."""
         return self.status in DONE

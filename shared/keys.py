@@ -15,7 +15,7 @@ jobs             stream  j = id, m = model; oldest first                   swept
 deadlines        zset    id, by the time when it must be done              until done      submit          tick
 lane:<lane>      zset    waiting ids, by time of submit and priority       while waiting   submit release  pull
 pace:<lane>      hash    rate = jobs a second, unit = usual ms of a unit,  1 hour          commit          read submit
-                         floor = ms of a quick one, since jobs                                             pull
+                         floor = ms of a quick one                                                         pull
 busy:<lane>      string  a unit is under way that will be over in a moment millis          pull            submit
 ready:<queue>    zset    lanes that have waiting jobs, by last service     while waiting   submit pull     pull tick
 linger:<queue>   zset    idle workers that wait for work, by their limit   seconds         pull            submit tick
@@ -31,7 +31,8 @@ workers:<role>   zset    processes by their last heartbeat                 secon
 models           set     model names                                       for ever        registry        registry
 model:<name>     hash    alias:<alias> -> version, v:<version> -> 1, last    for ever        registry        submit
 version:<n>@<v>  string  manifest JSON                                     for ever        registry        registry
-awaited followed strings some API process has clients that wait            10 s            api waiters     all scripts
+awaited          string  some API process has clients that wait            10 s            api waiters     all scripts
+followed         string  ... for every change, not only the end            10 s            api waiters     all scripts
 changes          channel "r <ids>" jobs changed, "d <ids>" jobs are done   -               all scripts     api waiters
 celery:...       -       Celery's own                                      -               celery          celery
 

@@ -100,7 +100,7 @@ class Settings(BaseModel):
         86_400, description="How long an Idempotency-Key is remembered."
     )
 
-    micro_batch_jobs: Count = Field(64, description="Most jobs of one micro-batch.")
+    micro_batch_jobs: Annotated[int, Field(ge=1, le=1000)] = Field(64, description="Most jobs of one micro-batch.")
     micro_batch_rows: Count = Field(
         8192, description="Rows past which no further job joins a micro-batch, and most rows of one predict call."
     )

@@ -37,6 +37,7 @@ class Signature:
     methods: tuple[str, ...]
     outputs: tuple[dict[str, Any], ...] = ()
     classes: tuple[Any, ...] | None = None
+    example: tuple[Any, ...] = ()  # a row that the model is known to take
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON."""
@@ -46,6 +47,7 @@ class Signature:
             "methods": list(self.methods),
             "outputs": list(self.outputs),
             "classes": None if self.classes is None else list(self.classes),
+            "example": list(self.example),
         }
 
     @classmethod
@@ -57,6 +59,7 @@ class Signature:
             methods=tuple(raw["methods"]),
             outputs=tuple(raw["outputs"]),
             classes=None if raw["classes"] is None else tuple(raw["classes"]),
+            example=tuple(raw["example"]),
         )
 
     def check_method(self, method: str, top_k: int | None) -> None:

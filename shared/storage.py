@@ -21,7 +21,7 @@ class Storage:
         if store is None:
             self._stores.clear()
             try:
-                store = self._stores[os.getpid()] = LocalStore(self.root, mkdir=True)
+                store = self._stores[os.getpid()] = LocalStore(self.root, mkdir=True, automatic_cleanup=True)
             except Exception as error:
                 raise StorageFailed(f"The folder {self.root.name} of the file storage cannot be opened.") from error
         return store

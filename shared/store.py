@@ -273,6 +273,19 @@ class JobStore:
             case answer:
                 return bool(answer == b"stored")
 
+    def check_room(self) -> None:
+        """See that Redis answers, and takes jobs.
+
+        Raises:
+            StoreUnavailable, StoreFull
+        """
+        try:
+            full = self.connections.client.exists(self.keys.full)
+        except RedisError as error:
+            raise StoreUnavailable from error
+        if full:
+            raise StoreFull
+
     # For workers
 
     def pull(self, queue: str, worker: str, *, linger_seconds: float, answered: bool) -> Unit | None:

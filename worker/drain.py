@@ -100,19 +100,22 @@ class Drainer:
             commit_ms=round((time.perf_counter() - predicted) * 1000, 2),
             job_ids=[job.id for job in unit.jobs],
             request_ids=[job.spec.request_id for job in unit.jobs],
+            **(
+                {"traceparents": traces}
+                if (traces := [job.spec.traceparent for job in unit.jobs if job.spec.traceparent])
+                else {}
+            ),
         )
 
     def _commit(self, unit: Unit, outcomes: list[Outcome]) -> int:
         """Write the outcomes; while Redis is away, for as long as anybody may still want them."""
-        for attempt in Retrying(
+        attempts = Retrying(
             retry=retry_if_exception_type((StoreUnavailable, StoreFull)),
             wait=wait_exponential(multiplier=0.1, max=2),
             stop=stop_after_delay(self._settings.unit_timeout_seconds),
             reraise=True,
-        ):
-            with attempt:
-                return self._store.commit(unit.fence, outcomes)
-        raise AssertionError("unreachable: the last attempt raises")
+        )
+        return attempts(self._store.commit, unit.fence, outcomes)
 
     def _call(self, queue: str) -> None:
         try:

@@ -6,17 +6,22 @@ from typing import Any, Final
 
 import orjson
 import structlog
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_exponential
 
-from shared.errors import ServiceError
+from shared.errors import ServiceError, StorageFailed, StoreUnavailable
 from shared.job import Status, Stored
 from shared.storage import Storage, result_key
 from shared.store import Leased, Outcome, Unit
 from worker.formats import digest
 from worker.model_cache import LoadedModel, ModelCache
-from worker.predict import Prediction, RowFailure, Stopped, checked, encode, predict_rows
+from worker.predict import Prediction, RowFailure, Stopped, blamed, checked, encode, predict_rows
 
 log = structlog.get_logger()
 
+# Rows of a job for which the column to blame is looked for: it takes a predict call a column.
+MOST_BLAMED_ROWS: Final = 20
+# How long a model whose bytes or manifest cannot be read for the moment is tried again.
+LOAD_SECONDS: Final = 30
 NOT_FINITE: Final = "Some predictions were not finite numbers (NaN or infinity); they are null in the result."
 
 
@@ -33,7 +38,7 @@ class MicroBatchRunner:
         """An outcome for each job; `unwanted` tells which jobs have been cancelled or lost by now."""
         spec = unit.jobs[0].spec
         try:
-            model = self._models.get(spec.model, spec.version)
+            model = self._load(spec.model, spec.version)
         except (ServiceError, MemoryError) as error:
             log.exception("model.not_loaded", model=spec.model, version=spec.version)
             return [_failed(job, *_load_failure(error)) for job in unit.jobs]
@@ -45,6 +50,16 @@ class MicroBatchRunner:
             for (method, top_k), jobs in groups.items()
             for outcome in self._group(model, jobs, method, top_k, unwanted)
         ]
+
+    def _load(self, name: str, version: int) -> LoadedModel:
+        """The model; while storage or Redis is away it is tried again for a moment."""
+        attempts = Retrying(
+            retry=retry_if_exception_type((StorageFailed, StoreUnavailable)),
+            wait=wait_exponential(multiplier=0.1, max=2),
+            stop=stop_after_delay(LOAD_SECONDS),
+            reraise=True,
+        )
+        return attempts(self._models.get, name, version)
 
     def _group(
         self,
@@ -67,9 +82,26 @@ class MicroBatchRunner:
             return [_failed(job, "cancelled", "The job was cancelled.") for job in jobs]
         outcomes, start = [], 0
         for job, rows in zip(jobs, parsed, strict=True):
-            outcomes.append(self._outcome(job, predictions[start : start + len(rows)]))
+            outcomes.append(self._outcome(job, self._with_columns(model, job, rows, predictions[start:][: len(rows)])))
             start += len(rows)
         return outcomes
+
+    def _with_columns(
+        self, model: LoadedModel, job: Leased, rows: Sequence[Any], predictions: Sequence[Prediction]
+    ) -> list[Prediction]:
+        """The predictions of one job, where its first failed rows name the column that is to blame."""
+        named = list(predictions)
+        failed = [index for index, prediction in enumerate(predictions) if isinstance(prediction, RowFailure)]
+        for index in failed[:MOST_BLAMED_ROWS]:
+            named[index] = blamed(
+                predictions[index],
+                model.estimator,
+                model.manifest.signature,
+                rows[index],
+                method=job.spec.method,
+                top_k=job.spec.top_k,
+            )
+        return named
 
     def _outcome(self, job: Leased, predictions: Sequence[Prediction]) -> Outcome:
         try:
@@ -78,7 +110,7 @@ class MicroBatchRunner:
             predictions = checked(predictions)
             result, infinite = encode(predictions)
         errors: list[dict[str, Any]] = [
-            {"row": _row_number(job, index), "code": prediction.code, "message": prediction.message}
+            _row_error(_row_number(job, index), prediction)
             for index, prediction in enumerate(predictions)
             if isinstance(prediction, RowFailure)
         ]
@@ -111,6 +143,11 @@ class MicroBatchRunner:
             errors=errors,
             warnings=(NOT_FINITE,) if infinite else (),
         )
+
+
+def _row_error(row: int, failure: RowFailure) -> dict[str, Any]:
+    column = {"column": failure.column} if failure.column is not None else {}
+    return {"row": row, **column, "code": failure.code, "message": failure.message}
 
 
 def _row_number(job: Leased, index: int) -> int:

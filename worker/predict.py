@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -15,6 +15,7 @@ from worker.container import pack
 log = structlog.get_logger()
 
 LONGEST_MESSAGE: Final = 300
+MOST_BLAMED_COLUMNS: Final = 100
 
 
 class Stopped(Exception):  # not an error: nobody wants the rows any more
@@ -27,6 +28,7 @@ class RowFailure:
 
     code: str
     message: str
+    column: str | None = None  # whose value is to blame, where that can be told
 
 
 NOT_JSON: Final = RowFailure("bad_model_output", "The model's prediction for this row cannot be written as JSON.")
@@ -81,6 +83,33 @@ def _isolate(
         middle = len(rows) // 2
         first = _isolate(estimator, signature, rows[:middle], method, top_k, stopped)
         return first + _isolate(estimator, signature, rows[middle:], method, top_k, stopped)
+
+
+def blamed(
+    failure: RowFailure, estimator: Any, signature: Signature, row: Sequence[Any], *, method: str, top_k: int | None
+) -> RowFailure:
+    """The failure with its column: the only one without whose value the model takes the row.
+
+    The value of the signature's example stands in for each value in turn, so the answer does not depend on what other
+    rows were predicted with this one.
+    """
+    if failure.code != "prediction_failed" or len(signature.example) != len(row) or len(row) > MOST_BLAMED_COLUMNS:
+        return failure
+    to_blame = []
+    for position, feature in enumerate(signature.features):
+        mended = [*row[:position], signature.example[position], *row[position + 1 :]]
+        if _takes(estimator, signature, mended, method, top_k):
+            to_blame.append(feature.name)
+    return replace(failure, column=to_blame[0]) if len(to_blame) == 1 else failure
+
+
+def _takes(estimator: Any, signature: Signature, row: Sequence[Any], method: str, top_k: int | None) -> bool:
+    """Whether the model predicts this row."""
+    try:
+        _call(estimator, signature, [row], method, top_k)
+    except (Exception, SystemExit):  # noqa: BLE001  # whatever a model raises
+        return False
+    return True
 
 
 class WrongShape(Exception):

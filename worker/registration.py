@@ -64,7 +64,8 @@ def find_signature(estimator: Any, sample: pa.Table) -> Signature:
     """The signature of an estimator, tried on sample rows.
 
     Raises:
-        InvalidRequest: the sample has no rows, or a column of a type that no feature can have.
+        InvalidRequest: the sample has no rows, lacks a column that the estimator was fitted on, has one twice, or one
+            of a type that no feature can have.
         ModelUnusable: the estimator cannot predict the sample in any container.
     """
     if sample.num_rows == 0 or sample.num_columns == 0:
@@ -72,7 +73,7 @@ def find_signature(estimator: Any, sample: pa.Table) -> Signature:
     twice = sorted({name for name in sample.column_names if sample.column_names.count(name) > 1})
     if twice:
         raise InvalidRequest(f"The sample has the column {twice[0]} more than once.")
-    sample = sample.slice(0, SAMPLE_ROWS)
+    sample = _in_fitted_order(estimator, sample).slice(0, SAMPLE_ROWS)
     features = tuple(Feature(name=field.name, type=_feature_type(field)) for field in sample.schema)
     rows = [
         [float(value) if isinstance(value, Decimal) else value for value in row.values()] for row in sample.to_pylist()
@@ -93,7 +94,7 @@ def find_signature(estimator: Any, sample: pa.Table) -> Signature:
             replace(feature, nullable=_takes_null(estimator, draft, methods[0], rows, index))
             for index, feature in enumerate(draft.features)
         )
-        signature = replace(draft, features=nullable, methods=methods)
+        signature = replace(draft, features=nullable, methods=methods, example=tuple(rows[0]))
         return replace(signature, outputs=_outputs(estimator, signature, rows), classes=_classes(estimator))
 
 
@@ -121,6 +122,17 @@ def _containers(features: Sequence[Feature]) -> tuple[Container, ...]:
     return ("matrix", "table", "dataframe")
 
 
+def _in_fitted_order(estimator: Any, sample: pa.Table) -> pa.Table:
+    """The columns that the estimator was fitted on, in its order: a matrix has no names to compare later."""
+    names = getattr(estimator, "feature_names_in_", None)
+    if names is None:
+        return sample
+    missing = [str(name) for name in names if name not in sample.column_names]
+    if missing:
+        raise InvalidRequest(f"The model was fitted on the column {missing[0]}, which the sample does not have.")
+    return sample.select([str(name) for name in names])
+
+
 def _as_taken(features: tuple[Feature, ...], container: Container) -> tuple[Feature, ...]:
     """A matrix holds float64 only: that the sample's numbers happen to be whole says nothing about others."""
     if container != "matrix":
@@ -130,7 +142,7 @@ def _as_taken(features: tuple[Feature, ...], container: Container) -> tuple[Feat
 
 def _methods(estimator: Any, signature: Signature, rows: list[list[Any]]) -> tuple[tuple[str, ...], str]:
     """The methods that work on the sample, or why the first does not."""
-    working, reason = [], "it has none of the methods " + ", ".join(METHODS)
+    working, raised, reason = [], False, "it has none of the methods " + ", ".join(METHODS)
     for method in METHODS:
         try:
             if not hasattr(estimator, method):
@@ -138,7 +150,8 @@ def _methods(estimator: Any, signature: Signature, rows: list[list[Any]]) -> tup
             plain(getattr(estimator, method)(pack(signature, rows)), len(rows))
             working.append(method)
         except Exception as error:  # noqa: BLE001  # whatever a model raises is a reason
-            if not working:
+            if not working and not raised:
+                raised = True
                 reason = f"{method} raised {type(error).__name__}: {error}"
     return tuple(working), reason
 

@@ -85,10 +85,9 @@ end
 local function is_busy(lane) return redis.call('EXISTS', base .. 'busy:' .. lane) == 1 end
 
 -- Tell API processes, if any has clients that wait: 'd' = these jobs are done, 'r' = they changed otherwise.
-local listeners = { d = 'awaited', r = 'followed' }
-
 local function announce(kind, ids)
-  if #ids > 0 and redis.call('EXISTS', base .. listeners[kind]) == 1 then
+  if #ids == 0 then return end
+  if redis.call('EXISTS', kind == 'd' and base .. 'awaited' or base .. 'followed') == 1 then
     redis.call('PUBLISH', base .. 'changes', kind .. ' ' .. table.concat(ids, ' '))
   end
 end

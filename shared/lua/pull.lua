@@ -32,7 +32,7 @@ while #ids == 0 do
       if attempt > 0 then break end
     end
   end
-  redis.call('ZREM', key, unpack(gone))
+  if #gone > 0 then redis.call('ZREM', key, unpack(gone)) end
   if redis.call('EXISTS', key) == 1 then
     redis.call('ZADD', ready, integer(micros), lane)
   else

@@ -1,11 +1,13 @@
 """A service as a user starts it, with a folder and a port of its own, and a gate that holds jobs while a test looks."""
 
+import contextlib
 import io
 import json
 import os
 import signal
 import sys
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +52,8 @@ class Service:
         return f"http://127.0.0.1:{self.settings.port}"
 
     def members(self) -> list[psutil.Process]:
-        """Its processes, the supervisor first."""
-        return [psutil.Process(self.process.pid), *self.process.children()]
+        """Its processes that run."""
+        return processes_of(self.settings)
 
     def logged(self) -> list[dict[str, Any]]:
         """The structured lines of its log, oldest first."""
@@ -62,8 +64,10 @@ class Service:
         return self.http.alive() and self.http("GET", "/readyz").status == 200
 
     def stop(self) -> int:
-        """End it in order; its exit code."""
-        return self.process.stop(60)
+        """End it in order, with everything that it left; its exit code."""
+        exit_code = self.process.stop(60)
+        kill_all(self.members())
+        return exit_code
 
 
 def start_unready(settings: Settings) -> Process:
@@ -74,12 +78,29 @@ def start_unready(settings: Settings) -> Process:
     return process
 
 
+def processes_of(settings: Settings) -> list[psutil.Process]:
+    """Every process that works on the data folder of these settings, whoever its parent is."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):  # it has ended, or belongs to somebody else
+            if process.environ().get("FORETELL_DATA_DIR") == str(settings.data_dir) and alive(process):
+                found.append(process)
+    return found
+
+
 def alive(process: psutil.Process) -> bool:
     """Whether a process runs; one that only waits for its parent to notice its end does not."""
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+def kill_all(processes: Sequence[psutil.Process]) -> None:
+    """Kill what still runs of some processes, which should have ended by themselves."""
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
 
 
 def press_ctrl_c(process: Process) -> None:

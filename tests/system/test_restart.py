@@ -3,14 +3,14 @@
 import contextlib
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import psutil
 import pytest
 
-from tests.processes import Http
 from tests.system.conftest import Kept, short_folder, started_again
 from tests.system.rows import LINEAR
-from tests.system.service import Barrier, Service, alive
+from tests.system.service import Barrier, Job, Service, alive
 from tests.wait import until
 
 # What tells the command line of a child from all others.
@@ -50,40 +50,70 @@ def enforces_deadlines(service: Service) -> bool:
     return bool(ended["failure"] and ended["failure"]["code"] == "deadline_exceeded")
 
 
-@pytest.mark.parametrize("name", CHILDREN)
-def test_a_killed_child_is_started_again_and_jobs_go_on(victim: Service, name: str) -> None:
+def strangers(service: Service) -> set[psutil.Process]:
+    """Processes of the service that the supervisor knows nothing of any more."""
+    return set(service.members()) - {psutil.Process(service.process.pid), *service.process.children()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recovery:
+    """What was seen after a child had been killed."""
+
+    name: str
+    said: list[str]
+    job: Job
+    deadlines_are_enforced: bool
+    strangers: set[psutil.Process]
+
+
+@pytest.fixture(scope="module", params=CHILDREN)
+def recovery(request: pytest.FixtureRequest, victim: Service) -> Recovery:
+    name, before = request.param, len(victim.process.text())
     killed = child(victim, name)
     assert killed is not None
-    before = len(victim.process.text())
-
     killed.kill()
-
     until(lambda: child(victim, name) not in (None, killed), 60, f"{name} is started again")
     until(victim.ready, 60, "the service is ready again")
-    said = re.findall(r"^foretell: (.*)$", victim.process.text()[before:], re.MULTILINE)
-    assert [line for line in said if re.match(rf"{name} was ended by SIGKILL; it starts again in [\d.]+ s$", line)]
-    job = victim.http.done(victim.http.submit("linear", [LINEAR])["id"])
-    assert job["status"] == "succeeded"
-    assert enforces_deadlines(victim)
+    return Recovery(
+        name=name,
+        said=re.findall(r"^foretell: (.*)$", victim.process.text()[before:], re.MULTILINE),
+        job=victim.http.done(victim.http.submit("linear", [LINEAR])["id"]),
+        deadlines_are_enforced=enforces_deadlines(victim),
+        strangers=strangers(victim),
+    )
+
+
+def test_that_a_child_was_killed_is_said(recovery: Recovery) -> None:
+    expected = rf"{recovery.name} was ended by SIGKILL; it starts again in [\d.]+ s"
+
+    assert [line for line in recovery.said if re.fullmatch(expected, line)], recovery.said
+
+
+def test_jobs_are_done_after_a_child_was_killed(recovery: Recovery) -> None:
+    assert recovery.job["status"] == "succeeded"
+
+
+def test_deadlines_are_enforced_after_a_child_was_killed(recovery: Recovery) -> None:
+    assert recovery.deadlines_are_enforced
+
+
+def test_a_killed_child_leaves_no_process_of_its_own(recovery: Recovery) -> None:
+    assert recovery.strangers == set()
 
 
 def test_a_killed_process_of_the_api_is_replaced(victim: Service) -> None:
-    granian = child(victim, "api")
-    assert granian is not None
-    killed, *_ = granian.children()
+    server = child(victim, "api")
+    assert server is not None
+    killed, *_ = server.children()
 
     killed.kill()
 
     until(lambda: not alive(killed), what="the process is gone")
     until(
-        lambda: len([process for process in granian.children() if alive(process)]) == victim.settings.api_processes,
+        lambda: len([process for process in server.children() if alive(process)]) == victim.settings.api_processes,
         60,
         "the process is replaced",
     )
-    assert answered(victim.http)
-
-
-def answered(http: Http) -> bool:
-    """Whether a number of new connections, which any process may take, are all served."""
-    until(http.alive, 30, "the API answers")
-    return all(http("GET", "/version").status == 200 for _ in range(20))
+    # Any process of the API may take a new connection.
+    until(victim.http.alive, 30, "the API answers")
+    assert {victim.http("GET", "/version").status for _ in range(20)} == {200}

@@ -11,19 +11,16 @@ from dataclasses import dataclass
 import psutil
 import pytest
 
-from tests.processes import Process
+from shared.settings import Settings
+from tests.processes import Process, free_port
 from tests.system.conftest import Kept, short_folder, started_again
 from tests.system.rows import LINEAR
-from tests.system.service import Barrier, Service, alive, press_ctrl_c, quick_settings, start_unready
+from tests.system.service import Barrier, Service, kill_all, press_ctrl_c, processes_of, quick_settings, start_unready
 from tests.wait import until
 
 
 def terminate(process: Process) -> None:
     os.kill(process.pid, signal.SIGTERM)
-
-
-def left_of(members: list[psutil.Process]) -> list[str]:
-    return [str(member) for member in members if alive(member)]
 
 
 def is_free(port: int) -> bool:
@@ -47,12 +44,12 @@ def end(request: pytest.FixtureRequest, kept: Kept) -> Iterator[End]:
     with short_folder() as folder, contextlib.ExitStack() as stack:
         service = started_again(kept, folder)
         stack.callback(service.stop)
-        members, before = service.members(), len(service.process.text())
+        before = len(service.process.text())
         request.param(service.process)
         service.process.popen.wait(60)
         yield End(
             exit_code=service.process.popen.returncode,
-            left=left_of(members),
+            left=[str(process) for process in service.members()],
             port_is_free=is_free(service.settings.port),
             last_words=service.process.text()[before:],
         )
@@ -80,21 +77,46 @@ def test_an_orderly_stop_complains_of_nothing(end: End) -> None:
     assert not re.search(r"Traceback|did not end|starts again|\"level\":\"error\"", end.last_words), end.last_words
 
 
-@pytest.mark.parametrize("stop", [terminate, press_ctrl_c], ids=["SIGTERM", "Ctrl-C"])
-def test_a_stop_while_it_starts_leaves_no_process(stop: Callable[[Process], None]) -> None:
+@pytest.fixture
+def unready() -> Iterator[tuple[Process, Settings]]:
+    """A service that is still starting."""
     with short_folder() as folder:
-        process = start_unready(quick_settings(folder / "var"))
-        try:
-            members = [psutil.Process(process.pid), *process.children()]
+        settings = quick_settings(folder / "var")
+        process = start_unready(settings)
+        yield process, settings
+        process.stop()
+        kill_all(processes_of(settings))
 
-            stop(process)
-            process.popen.wait(60)
 
-            assert process.popen.returncode == 0, process.text()
-            assert left_of(members) == []
-            assert "Traceback" not in process.text()
-        finally:
-            process.stop()
+@pytest.mark.parametrize("stop", [terminate, press_ctrl_c], ids=["SIGTERM", "Ctrl-C"])
+def test_a_stop_while_it_starts_leaves_no_process(
+    unready: tuple[Process, Settings], stop: Callable[[Process], None]
+) -> None:
+    process, settings = unready
+
+    stop(process)
+    process.popen.wait(60)
+
+    assert process.popen.returncode == 0, process.text()
+    assert processes_of(settings) == []
+    assert "Traceback" not in process.text()
+
+
+def test_kill_9_while_the_api_starts_leaves_no_process(unready: tuple[Process, Settings]) -> None:
+    process, settings = unready
+    until(lambda: any(is_server_process(child) for child in process.children()), 60, "the API starts its processes")
+
+    process.kill()
+
+    until(lambda: not processes_of(settings), 20, "every process is gone")
+
+
+def is_server_process(process: psutil.Process) -> bool:
+    """Whether a process is one of those that the API's own server has started."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        parent = process.parent()
+        return parent is not None and "granian" in parent.cmdline() and "granian" in process.cmdline()
+    return False
 
 
 def test_kill_9_of_the_supervisor_leaves_no_process_and_loses_no_job(start: Callable[..., Service]) -> None:
@@ -102,13 +124,13 @@ def test_kill_9_of_the_supervisor_leaves_no_process_and_loses_no_job(start: Call
     barrier = Barrier(service.http, service.settings.data_dir.parent)
     running = [barrier.hold()["id"] for _ in range(service.settings.workers)]
     queued = service.http.submit("linear", [LINEAR])["id"]
-    members = service.members()
 
     service.process.kill()
 
-    until(lambda: not left_of(members), 20, "every process is gone")
-    assert is_free(service.settings.port)
-    again = Service(service.settings.model_copy(update={"port": quick_settings(service.settings.data_dir).port}))
+    until(lambda: not service.members(), 20, "every process is gone")
+    # The kernel closes the files of a killed process a moment after it is gone.
+    until(lambda: is_free(service.settings.port), what="the port is free")
+    again = Service(service.settings.model_copy(update={"port": free_port()}))
     try:
         for job_id in running:
             barrier.let_through(job_id)

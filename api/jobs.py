@@ -14,7 +14,7 @@ from flask import Blueprint, Response, g, request
 from api.errors import RequestFault, problem
 from api.headers import json_response, known_revision, preferred_wait, traceparent
 from api.openapi import JOB_HEADERS, LIST_PARAMETERS, operation
-from api.render import job_document, pinned, result_document, retry_after_seconds
+from api.render import eta_seconds, job_document, pinned, result_document, retry_after_seconds
 from api.services import Services
 from api.submission import draft, idempotency_of, queued, submit
 from api.wire import (
@@ -146,7 +146,7 @@ def routes(services: Services) -> Blueprint:
     )
     def show(job_id: str) -> Response:
         known, wait = known_revision(request), preferred_wait(request, settings.max_wait_seconds)
-        job = store.read(job_id, known_revision=known) if wait is None else await_job(services, job_id, known, wait)
+        job = poll(services, job_id, known) if wait is None else await_job(services, job_id, known, wait)
         if job is None:
             return Response(status=304, headers={"ETag": f'"{known}"', "Retry-After": "1"})
         return job_response(job, 200)
@@ -338,6 +338,15 @@ def submit_and_wait(services: Services, first: Submission, again: Callable[[], S
 def newest(services: Services, stored: Submission, accepted: Accepted) -> Job:
     """The snapshot after a submission: made from it, or read if the Idempotency-Key named an earlier job."""
     return queued(stored, accepted) if accepted.created else must_read(services, accepted.id)
+
+
+def poll(services: Services, job_id: str, known: int | None) -> Job | None:
+    """The job as it is, or as it will be in a moment if it is about to be done; None if it is still the known one."""
+    job = services.store.read(job_id, known_revision=known)
+    patience = services.settings.poll_patience_seconds
+    if job is None or job.done or known is not None or not patience or (eta_seconds(job) or 0.0) > patience:
+        return job
+    return await_job(services, job_id, None, patience)
 
 
 def await_job(services: Services, job_id: str, known: int | None, wait: float) -> Job | None:

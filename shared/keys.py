@@ -15,7 +15,7 @@ jobs             stream  j = id, m = model; oldest first                   swept
 deadlines        zset    id, by the time when it must be done              until done      submit          tick
 lane:<lane>      zset    waiting ids, by time of submit and priority       while waiting   submit release  pull
 pace:<lane>      hash    rate = jobs a second, unit = usual ms of a unit,  1 hour          commit          read submit
-                         floor = ms of a quick one                                                         pull
+                         cpu = the same in CPU time, floor = the least                                     pull
 busy:<lane>      string  a unit is under way that will be over in a moment millis          pull            submit
 ready:<queue>    zset    lanes that have waiting jobs, by last service     while waiting   submit pull     pull tick
 linger:<queue>   zset    idle workers that wait for work, by their limit   seconds         pull            submit tick

@@ -73,6 +73,11 @@ class Settings(BaseModel):
     max_wait_seconds: Seconds = Field(
         30, description="Longest `Prefer: wait`, seconds; a longer one is shortened to it."
     )
+    poll_patience_seconds: Annotated[float, Field(ge=0, le=10)] = Field(
+        0.05,
+        description="How long a plain poll of a job that will be done in a moment waits for it, so that a client that "
+        "polls often asks less often. 0: every poll is answered at once.",
+    )
     event_heartbeat_seconds: Seconds = Field(
         15, description="Pause after which an event stream sends a comment, so that proxies keep it open."
     )

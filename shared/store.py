@@ -306,9 +306,12 @@ class JobStore:
         reply = self._run("renew", fence, int(self._settings.lease_seconds * 1000))
         return None if reply is None else frozenset(job_id.decode() for job_id in reply)
 
-    def commit(self, fence: str, outcomes: Sequence[Outcome]) -> int:
-        """End a unit, in one round trip; how many jobs were written (0: the lease was lost, or it is a repeat)."""
-        arguments: list[Any] = [fence]
+    def commit(self, fence: str, outcomes: Sequence[Outcome], cpu_seconds: float = 0.0) -> int:
+        """End a unit, in one round trip; how many jobs were written (0: the lease was lost, or it is a repeat).
+
+        `cpu_seconds` is what the unit took of a processor; it tells whether batching pays for this lane.
+        """
+        arguments: list[Any] = [fence, round(cpu_seconds * 1000, 3)]
         for outcome in outcomes:
             extra = {name: value for name in ("failure", "errors", "warnings") if (value := getattr(outcome, name))}
             arguments += (

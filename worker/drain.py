@@ -83,11 +83,11 @@ class Drainer:
     def _work(self, unit: Unit) -> None:
         if unit.ring:
             self._call(unit.queue)
-        started = time.perf_counter()
+        started, cpu_before = time.perf_counter(), time.thread_time()
         with self._leases.keep(unit) as unwanted:
             outcomes = self._runner.run(unit, unwanted)
             predicted = time.perf_counter()
-            written = self._commit(unit, outcomes)
+            written = self._commit(unit, outcomes, time.thread_time() - cpu_before)
         log.info(
             "unit.committed",
             lane=unit.lane,
@@ -107,7 +107,7 @@ class Drainer:
             ),
         )
 
-    def _commit(self, unit: Unit, outcomes: list[Outcome]) -> int:
+    def _commit(self, unit: Unit, outcomes: list[Outcome], cpu_seconds: float) -> int:
         """Write the outcomes; while Redis is away, for as long as anybody may still want them."""
         attempts = Retrying(
             retry=retry_if_exception_type((StoreUnavailable, StoreFull)),
@@ -115,7 +115,7 @@ class Drainer:
             stop=stop_after_delay(self._settings.unit_timeout_seconds),
             reraise=True,
         )
-        return attempts(self._store.commit, unit.fence, outcomes)
+        return attempts(self._store.commit, unit.fence, outcomes, cpu_seconds)
 
     def _call(self, queue: str) -> None:
         try:

@@ -1,6 +1,6 @@
 -- End a unit: write the results of its jobs, once. A job that another attempt owns by now is left alone (the fence), and a
 -- repeated commit changes nothing.
--- KEYS: base. ARGV: fence, then of each job: id, status, succeeded, failed, result ('' if none), outcome ('' if none),
+-- KEYS: base. ARGV: fence, CPU time of the unit (ms), then of each job: id, status, succeeded, failed, result ('' if none), outcome ('' if none),
 -- bytes in storage ('' if none), their sha256.
 -- Returns the ids that were written.
 local fence = ARGV[1]
@@ -10,7 +10,7 @@ if not u[1] then return {} end
 redis.call('ZREM', base .. 'leases', fence)
 redis.call('DEL', base .. 'unit:' .. fence, base .. 'busy:' .. u[1])
 local written = {}
-for i = 2, #ARGV, 8 do
+for i = 3, #ARGV, 8 do
   local id = ARGV[i]
   local h = facts(id, 'fence', 'cancel')
   if h[1] == 'running' and h[7] == fence then
@@ -26,16 +26,15 @@ for i = 2, #ARGV, 8 do
     written[#written + 1] = id
   end
 end
--- The lane's pace: jobs a second of one worker while it works, how long a unit usually takes, and the quickest one of
--- late (it creeps up by 2 % a unit).
+-- The lane's pace: jobs a second of one worker while it works; how long a unit usually takes, on the clock and in CPU
+-- time; and the least CPU time of late (it creeps up by 2 % a unit).
 local pace = base .. 'pace:' .. u[1]
-local p = redis.call('HMGET', pace, 'rate', 'unit', 'floor')
-local unit = math.max(micros - u[2], 1) / 1000
+local p = redis.call('HMGET', pace, 'rate', 'unit', 'cpu', 'floor')
+local unit, cpu = math.max(micros - u[2], 1) / 1000, tonumber(ARGV[2])
 local rate = #written * 1000 / unit
-redis.call('HSET', pace,
-  'rate', string.format('%.3f', p[1] and 0.8 * p[1] + 0.2 * rate or rate),
-  'unit', string.format('%.3f', p[2] and 0.8 * p[2] + 0.2 * unit or unit),
-  'floor', string.format('%.3f', p[3] and math.min(unit, 1.02 * p[3]) or unit))
+local function usual(before, value) return string.format('%.3f', before and 0.8 * before + 0.2 * value or value) end
+redis.call('HSET', pace, 'rate', usual(p[1], rate), 'unit', usual(p[2], unit), 'cpu', usual(p[3], cpu),
+  'floor', string.format('%.3f', p[4] and math.min(cpu, 1.02 * p[4]) or cpu))
 redis.call('PEXPIRE', pace, 3600000)
 announce('d', written)
 return written

@@ -72,13 +72,14 @@ end
 
 -- A unit of this lane is under way and will be over in a moment: its worker pulls again then, and takes what came in
 -- meanwhile in one call, which is cheaper than waking another worker for it. Only for lanes whose units are quick: below
--- 5 ms, or below 25 ms if most of that is the call itself and not its rows (it does not take much longer than the
--- quickest of late). The sign falls by itself if the unit takes much longer than usual, or its worker dies.
+-- 5 ms of CPU time, or below 25 ms if most of that is the call itself and not its rows (units do not take much longer than
+-- the least of late). The sign falls by itself if the unit takes much longer than usual, or its worker dies.
 local function sign_busy(lane)
-  local p = redis.call('HMGET', base .. 'pace:' .. lane, 'unit', 'floor')
-  local usual, floor = tonumber(p[1] or 1000), tonumber(p[2] or 0)
-  if usual < 5 or (usual < 25 and usual < 2.5 * floor) then
-    redis.call('SET', base .. 'busy:' .. lane, 1, 'PX', math.ceil(2 * usual) + 2)
+  local p = redis.call('HMGET', base .. 'pace:' .. lane, 'unit', 'cpu', 'floor')
+  if not p[1] then return end
+  local cpu, floor = tonumber(p[2]), tonumber(p[3])
+  if cpu < 5 or (cpu < 25 and cpu < 2.5 * floor) then
+    redis.call('SET', base .. 'busy:' .. lane, 1, 'PX', math.min(100, math.ceil(2 * p[1]) + 2))
   end
 end
 

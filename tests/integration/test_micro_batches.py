@@ -24,7 +24,12 @@ def test_a_bad_row_fails_alone_among_its_neighbours(service: Service) -> None:
     assert job["result"]["predictions"] == [8.0, None, 10.0]
     assert job["counts"] == {"total": 3, "pending": 0, "succeeded": 2, "failed": 1, "skipped": 0}
     assert job["errors"] == [
-        {"row": 2, "code": "prediction_failed", "message": "The model refused the row: thirteen is unlucky"}
+        {
+            "row": 2,
+            "column": "x",
+            "code": "prediction_failed",
+            "message": "The model refused the row: thirteen is unlucky",
+        }
     ]
 
 

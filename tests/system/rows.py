@@ -17,3 +17,10 @@ HOME = {
 }
 # The model raises for this one.
 REFUSED_HOME = HOME | {"heating_mode": "tropical"}
+
+LINEAR_ROWS = [LINEAR, OTHER_LINEAR]
+LINEAR_RECORDS = [dict(zip(("x1", "x2", "x3"), row, strict=True)) for row in LINEAR_ROWS]
+# The same in other forms, with the columns in another order.
+TURNED_RECORDS = [dict(reversed(record.items())) for record in LINEAR_RECORDS]
+TURNED_COLUMNS = {name: [record[name] for record in LINEAR_RECORDS] for name in ("x3", "x1", "x2")}
+TURNED_SPLIT = {"columns": ["x3", "x1", "x2"], "data": [[x3, x1, x2] for x1, x2, x3 in LINEAR_ROWS]}

@@ -12,9 +12,10 @@ import pytest
 
 from deploy.commands import root
 from tests.processes import clean_environment, free_port
-from tests.system.conftest import Kept
+from tests.system.conftest import Kept, short_folder
 from tests.system.rows import LINEAR
-from tests.system.service import Service
+from tests.system.service import Service, kill_all, processes_of, quick_settings, start_unready
+from tests.wait import until
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +92,27 @@ def test_a_start_that_cannot_be_is_one_line(service: Service, folder: Path, refu
     assert (done.returncode, done.stdout) == (1, "")
     assert re.fullmatch(r"foretell: .+\n", done.stderr), done.stderr
     assert [word for word in refusal.words(service, folder) if word not in done.stderr] == []
+
+
+@pytest.mark.parametrize("host", ["localhost", ""], ids=["a-name", "nothing"])
+def test_a_host_that_is_no_number_is_served_or_refused_in_one_line(host: str) -> None:
+    with short_folder() as folder:
+        settings = quick_settings(folder / "var", host=host, demo_models=False)
+        process = start_unready(settings)
+        try:
+            until(
+                lambda: (
+                    re.search(r"Foretell is ready|starts again", process.text()) or process.popen.poll() is not None
+                ),
+                60,
+                "the service is ready or gives up",
+            )
+
+            assert "Traceback" not in process.text()
+            assert "Foretell is ready" in process.text() or process.popen.returncode == 1
+        finally:
+            process.stop()
+            kill_all(processes_of(settings))
 
 
 def test_a_refused_start_leaves_the_running_service_alone(service: Service, folder: Path) -> None:

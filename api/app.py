@@ -1,5 +1,7 @@
 """The Flask application: `granian --interface wsgi --factory api.app:serve`."""
 
+import multiprocessing
+
 import orjson
 import structlog
 from flask import Flask, Response, g, request
@@ -17,7 +19,9 @@ log = structlog.get_logger()
 
 def serve() -> Flask:
     """The application of a server process, which ends with the server."""
-    die_with_parent()
+    parent = multiprocessing.parent_process()
+    if parent is not None and parent.pid is not None:
+        die_with_parent(parent.pid)
     return create_app()
 
 
@@ -45,7 +49,9 @@ def create_app(settings: Settings | None = None) -> Flask:
 def _serve_document(app: Flask) -> None:
     """`/openapi.json`, and `/docs` to browse it with assets of our own."""
     app.register_blueprint(
-        get_swaggerui_blueprint("/docs", "/openapi.json", config={"app_name": "Foretell", "tryItOutEnabled": True}),
+        get_swaggerui_blueprint(
+            "/docs", "/openapi.json", config={"app_name": "Foretell", "tryItOutEnabled": True, "validatorUrl": None}
+        ),
         url_prefix="/docs",
     )
     made: list[bytes] = []

@@ -24,6 +24,7 @@ from api.wire import (
     PredictionDocument,
     ResultDocument,
     RetryRequest,
+    ValidationDocument,
     parse,
     read_json,
 )
@@ -63,7 +64,7 @@ def routes(services: Services) -> Blueprint:
         "Submit a prediction job",
         tag="jobs",
         body=JobRequest,
-        answers={200: JobDocument, 202: JobDocument},
+        answers={200: (JobDocument, ValidationDocument), 202: JobDocument},
         headers=JOB_HEADERS,
         query={"validate_only": "true: check everything, start nothing"},
     )
@@ -146,6 +147,9 @@ def routes(services: Services) -> Blueprint:
     )
     def show(job_id: str) -> Response:
         known, wait = known_revision(request), preferred_wait(request, settings.max_wait_seconds)
+        if request.headers.get("If-None-Match", "").strip() == "*":
+            store.read(job_id, with_result=False)
+            return Response(status=304)
         job = poll(services, job_id, known) if wait is None else await_job(services, job_id, known, wait)
         if job is None:
             return Response(status=304, headers={"ETag": f'"{known}"', "Retry-After": "1"})
@@ -195,9 +199,11 @@ def routes(services: Services) -> Blueprint:
         response = json_response(orjson.dumps(result_document(job, stored_predictions(services, job))))
         response.set_etag(f"{job.id}-{job.revision}")
         environ = dict(request.environ)
-        if "," in environ.get("HTTP_RANGE", ""):
-            # A server may ignore Range (RFC 9110, section 14.2); Werkzeug would answer several ranges with 416.
-            del environ["HTTP_RANGE"]
+        asked = environ.get("HTTP_RANGE", "")
+        if not asked.startswith("bytes=") or "," in asked:
+            # A server ignores units that it does not know, and may ignore Range (RFC 9110, section 14.2); Werkzeug
+            # would answer both with 416.
+            environ.pop("HTTP_RANGE", None)
         response.make_conditional(environ, accept_ranges=True, complete_length=len(response.get_data()))
         return response
 

@@ -12,7 +12,7 @@ from api.wire import ProblemDocument
 from shared import __version__
 
 View = TypeVar("View", bound=Callable[..., Any])
-Answer = type[BaseModel] | type[dict[str, Any]] | str | None
+Answer = type[BaseModel] | type[dict[str, Any]] | tuple[type[BaseModel], ...] | str | None
 
 HEADERS: Final[Mapping[str, str]] = {
     "Prefer": "wait=N: wait up to N seconds for the outcome",
@@ -74,9 +74,10 @@ def document(app: Flask) -> dict[str, Any]:
         if hasattr(view := app.view_functions[rule.endpoint], "operation")
         for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"})
     ]
-    models = {
-        model for _, _, about in marked for model in (about["body"], *about["answers"].values()) if _is_model(model)
-    } | {ProblemDocument}
+    answers = [model for _, _, about in marked for model in (about["body"], *about["answers"].values())]
+    models = {ProblemDocument}
+    for answer in answers:
+        models |= {model for model in (answer if isinstance(answer, tuple) else (answer,)) if _is_model(model)}
     _, schemas = models_json_schema(
         [(model, "validation") for model in sorted(models, key=lambda model: model.__name__)],
         ref_template="#/components/schemas/{model}",
@@ -142,6 +143,8 @@ def _answer(status: int, answer: Answer) -> dict[str, Any]:
 
 
 def _schema(model: Any) -> dict[str, Any]:
+    if isinstance(model, tuple):
+        return {"anyOf": [_schema(one) for one in model]}
     return {"$ref": f"#/components/schemas/{model.__name__}"} if _is_model(model) else {"type": "object"}
 
 

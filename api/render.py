@@ -93,7 +93,9 @@ def _result(job: Job, link: str) -> dict[str, Any]:
     if job.predictions is not None:
         return {"predictions": orjson.Fragment(job.predictions)}
     place: dict[str, Any] = {"href": link, "media_type": MEDIA_TYPE, "rows": job.counts.total}
-    return place | ({"bytes": job.stored.size_bytes, "sha256": job.stored.sha256} if job.stored else {})
+    if job.stored is not None:
+        place["bytes"] = len(orjson.dumps(result_document(job, b"[]"))) - len(b"[]") + job.stored.size_bytes
+    return place
 
 
 def result_document(job: Job, predictions: bytes) -> dict[str, Any]:

@@ -74,6 +74,7 @@ class ProblemDocument(BaseModel):
     code: str
     request_id: str
     errors: list[FaultDocument]
+    job_id: str | None = None
 
 
 class PinnedModel(BaseModel):

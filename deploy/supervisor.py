@@ -1,5 +1,6 @@
 """A supervisor in the foreground: starts children in order, restarts what dies, stops everything in reverse order."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -38,6 +39,7 @@ class Child:
     def start(self) -> None:
         """Start the process in a session of its own, so that Ctrl-C reaches only the supervisor."""
         self.started = time.monotonic()
+        parent = os.getpid()
         self.process = subprocess.Popen(
             self.command,
             env=dict(self.environment),
@@ -45,7 +47,7 @@ class Child:
             stdin=subprocess.DEVNULL,
             start_new_session=True,
             # Safe although it runs between fork and exec: this process has one thread.
-            preexec_fn=lambda: die_with_parent(self.orphan_signal),
+            preexec_fn=lambda: die_with_parent(parent, self.orphan_signal),
         )
 
     def running(self) -> bool:

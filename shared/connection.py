@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import hiredis
 import redis
@@ -166,10 +167,13 @@ def check_server(url: str, *, timeout_seconds: float) -> None:
     Raises:
         BadSetting: it does not, with what to do.
     """
-    client = redis.Redis.from_url(
-        url, socket_timeout=timeout_seconds, socket_connect_timeout=timeout_seconds, retry=Retry(NoBackoff(), 0)
-    )
-    place = url.rpartition("@")[2]
+    place = _place(url)
+    try:
+        client: Any = redis.Redis.from_url(
+            url, socket_timeout=timeout_seconds, socket_connect_timeout=timeout_seconds, retry=Retry(NoBackoff(), 0)
+        )
+    except ValueError as error:
+        raise BadSetting(f"FORETELL_REDIS_URL ({place}) is no address of a Redis: {error}") from error
     try:
         version = str(client.info("server")["redis_version"])
         policy = client.config_get("maxmemory-policy").get("maxmemory-policy", "noeviction")
@@ -177,7 +181,7 @@ def check_server(url: str, *, timeout_seconds: float) -> None:
         if "config" not in str(error).lower():
             raise BadSetting(f"Redis at {place} refuses us: {error}") from error
         policy = "noeviction"  # managed services forbid CONFIG; their consoles show the policy
-    except (RedisError, OSError) as error:
+    except (RedisError, OSError, ValueError, TypeError) as error:
         raise BadSetting(f"Redis at {place} cannot be reached: {error}") from error
     finally:
         client.close()
@@ -187,6 +191,12 @@ def check_server(url: str, *, timeout_seconds: float) -> None:
         raise BadSetting(
             f"Redis at {place} has maxmemory-policy {policy}, which throws jobs away; set it to noeviction"
         )
+
+
+def _place(url: str) -> str:
+    """Where a Redis is, without the passwords that its URL may hold."""
+    parts = urlsplit(url)
+    return f"{parts.netloc.rpartition('@')[2]}{parts.path}" or url.partition(":")[0]
 
 
 def loaded(names: Sequence[str]) -> dict[str, Script]:

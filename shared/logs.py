@@ -2,12 +2,15 @@
 
 import logging
 import sys
-from typing import Any
+import traceback
+from typing import Any, Final
 
 import orjson
 import structlog
 
 from shared.settings import Settings
+
+MOST_FRAMES: Final = 12
 
 
 def _json(event: dict[str, Any], **_: Any) -> str:
@@ -59,3 +62,9 @@ def configure_logs(settings: Settings, process: str) -> None:
     root.handlers[:] = [handler]
     # Libraries report their successes at info; only ours are worth a line there.
     root.setLevel(max(level, logging.WARNING) if level > logging.DEBUG else logging.INFO)
+
+
+def frames(error: BaseException) -> list[str]:
+    """Where an error came from, for errors whose message may quote a payload: the innermost frames, outermost first."""
+    stack = traceback.extract_tb(error.__traceback__)[-MOST_FRAMES:]
+    return [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in stack]

@@ -2,6 +2,7 @@
 
 import difflib
 import hashlib
+import ipaddress
 import os
 import sys
 import tempfile
@@ -141,6 +142,16 @@ class Settings(BaseModel):
     )
     demo_models: bool = Field(True, description="Register the demo models at the first start of `make run`.")
 
+    @field_validator("host")
+    @classmethod
+    def _address(cls, host: str) -> str:
+        if host == "localhost":
+            return "127.0.0.1"
+        try:
+            return str(ipaddress.ip_address(host))
+        except ValueError as error:
+            raise ValueError("must be an IP address, such as 127.0.0.1 or 0.0.0.0") from error
+
     @field_validator("redis_url")
     @classmethod
     def _known_scheme(cls, url: str | None) -> str | None:
@@ -148,10 +159,15 @@ class Settings(BaseModel):
             raise ValueError("must begin with redis://, rediss:// or unix://")
         return url
 
-    @field_validator("data_dir")
+    @field_validator("data_dir", mode="before")
     @classmethod
-    def _absolute(cls, path: Path) -> Path:
-        return path.expanduser().absolute()
+    def _absolute(cls, given: str | Path) -> Path:
+        if not str(given):
+            raise ValueError("must name a folder")
+        try:
+            return Path(given).expanduser().absolute()
+        except RuntimeError as error:
+            raise ValueError("names a home folder that does not exist") from error
 
     def model_post_init(self, context: Any, /) -> None:
         """Check what no single field can know.

@@ -141,13 +141,15 @@ def start_api(settings: Settings) -> Process:
 
 def start_service(settings: Settings) -> Process:
     """Everything, as `make run` starts it, ready."""
-    service = Process(
-        [sys.executable, "-m", "deploy"],
-        clean_environment(settings),
-        settings.data_dir.parent / f"service-{settings.port}.log",
-    )
-    until(lambda: "Foretell is ready" in service.text() or service.popen.poll() is not None, 90, "the service is ready")
-    assert service.popen.poll() is None, service.text()
+    log = settings.data_dir.parent / f"service-{settings.port}.log"
+    log.unlink(missing_ok=True)
+    service = Process([sys.executable, "-m", "deploy"], clean_environment(settings), log)
+    try:
+        until(lambda: "Foretell is ready" in service.text() or service.popen.poll() is not None, 90, "it is ready")
+        assert service.popen.poll() is None, service.text()
+    except BaseException:
+        service.stop()
+        raise
     return service
 
 

@@ -48,7 +48,7 @@ def main() -> int:
             description=arguments.description,
         )
     except (ServiceError, OSError, ValueError) as error:
-        print(f"foretell: {error}", file=sys.stderr)
+        print(f"foretell: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
     print(f"{manifest.model}@{manifest.version} {manifest.format} {manifest.estimator} sha256 {manifest.sha256}")
     return 0

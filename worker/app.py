@@ -3,6 +3,7 @@
 import os
 from typing import Any
 
+import billiard
 import structlog
 from celery import Celery
 from celery.signals import celeryd_init, setup_logging, worker_process_init, worker_ready
@@ -74,7 +75,8 @@ def make_app() -> Celery:
     def start_child(**_: Any) -> None:
         import threadpoolctl
 
-        die_with_parent()
+        process: Any = billiard.current_process()
+        die_with_parent(process._parent_pid)
         threadpoolctl.threadpool_limits(1)
 
     @worker_ready.connect(weak=False)

@@ -9,6 +9,7 @@ import numpy as np
 import orjson
 import structlog
 
+from shared.logs import frames
 from shared.signature import Signature
 from worker.container import pack
 
@@ -185,7 +186,8 @@ def _row_failure(error: BaseException) -> RowFailure:
             text = str(error).strip().partition("\n")[0]
             return RowFailure("prediction_failed", f"The model refused the row: {text[:LONGEST_MESSAGE]}")
         case _:
-            log.warning("model.raised", error=type(error).__name__, exc_info=error)
+            # Without its message, which may quote the row.
+            log.warning("model.raised", error=type(error).__name__, frames=frames(error))
             return RowFailure("prediction_failed", f"The model raised {type(error).__name__} for this row.")
 
 

@@ -22,6 +22,7 @@ from worker.predict import plain
 METHODS: Final = ("predict", "predict_proba", "decision_function", "transform")
 LIBRARIES: Final = ("scikit-learn", "numpy", "scipy", "pyarrow", "joblib", "skops")
 SAMPLE_ROWS: Final = 20
+LONGEST_REASON: Final = 300
 
 
 def register(
@@ -152,7 +153,7 @@ def _methods(estimator: Any, signature: Signature, rows: list[list[Any]]) -> tup
         except Exception as error:  # noqa: BLE001  # whatever a model raises is a reason
             if not working and not raised:
                 raised = True
-                reason = f"{method} raised {type(error).__name__}: {error}"
+                reason = f"{method} raised {type(error).__name__}: {' '.join(str(error).split())[:LONGEST_REASON]}"
     return tuple(working), reason
 
 

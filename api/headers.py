@@ -1,10 +1,11 @@
 """Request headers that several routes read, and the ones that every response carries."""
 
 import re
-import secrets
 from typing import Final
 
 from flask import Request, Response, g
+
+from shared.job import random_bytes
 
 REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 # W3C Trace Context, section 3.2: version, trace id, parent id, flags.
@@ -15,7 +16,7 @@ WAIT: Final = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d+)\"?\s*(?:$|[,;])", re
 def take_request_id(request: Request) -> str:
     """The client's X-Request-Id, if it can be logged as it is, or a new one."""
     given = request.headers.get("X-Request-Id", "")
-    request_id = given if REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+    request_id = given if REQUEST_ID.fullmatch(given) else random_bytes(8).hex()
     g.request_id = request_id
     return request_id
 

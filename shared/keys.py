@@ -16,7 +16,7 @@ deadlines        zset    id, by the time when it must be done              until
 lane:<lane>      zset    waiting ids, by time of submit and priority       while waiting   submit release  pull
 pace:<lane>      hash    rate = jobs a second, unit = usual ms of a unit,  1 hour          commit          read submit
                          cpu = the same in CPU time, floor = the least                                     pull
-busy:<lane>      string  a unit is under way that will be over in a moment millis          pull            submit
+busy:<lane>      string  a worker will pull from it again in a moment      millis          pull commit     submit
 ready:<queue>    zset    lanes that have waiting jobs, by last service     while waiting   submit pull     pull tick
 linger:<queue>   zset    idle workers that wait for work, by their limit   seconds         pull            submit tick
 wake:<worker>    list    one entry wakes that worker                       1 minute        submit tick     worker

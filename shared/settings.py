@@ -110,6 +110,11 @@ class Settings(BaseModel):
     micro_batch_rows: Count = Field(
         8192, description="Rows past which no further job joins a micro-batch, and most rows of one predict call."
     )
+    gather_seconds: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.002,
+        description="How long a worker under dense traffic lets jobs gather before it pulls again, so that one call "
+        "serves several; an idle one never waits. 0: never.",
+    )
     lease_seconds: Seconds = Field(
         5, description="A unit whose worker has not renewed its lease for so long is given to another."
     )

@@ -288,18 +288,21 @@ class JobStore:
 
     # For workers
 
-    def pull(self, queue: str, worker: str, *, linger_seconds: float, answered: bool) -> Unit | None:
-        """Lease a micro-batch, in one round trip; None: nothing to do, and `worker` is noted as lingering."""
+    def pull(self, queue: str, worker: str, *, linger_seconds: float, answered: bool, lane: str = "") -> Unit | None:
+        """Lease a micro-batch, in one round trip; None: nothing to do, and `worker` is noted as lingering.
+
+        `lane` is that of the worker's last unit, from which it is expected to pull again.
+        """
         settings = self._settings
         reply = self._run(
             "pull", queue, worker, settings.micro_batch_jobs, settings.micro_batch_rows,
-            int(settings.lease_seconds * 1000), int(linger_seconds * 1000), int(answered), DEADLINE,
+            int(settings.lease_seconds * 1000), int(linger_seconds * 1000), int(answered), DEADLINE, lane,
         )  # fmt: skip
         if reply is None:
             return None
-        fence, lane, ring, *jobs = reply
+        fence, pulled_lane, ring, *jobs = reply
         leased = tuple(Leased(id=job[0].decode(), attempt=job[1], spec=load_spec(job[2]), rows=job[3]) for job in jobs)
-        return Unit(fence=fence.decode(), lane=lane.decode(), queue=queue, ring=ring == 1, jobs=leased)
+        return Unit(fence=fence.decode(), lane=pulled_lane.decode(), queue=queue, ring=ring == 1, jobs=leased)
 
     def renew(self, fence: str) -> frozenset[str] | None:
         """Prolong a lease: the ids that need not be worked on any more, or None if the lease is lost."""
@@ -326,9 +329,9 @@ class JobStore:
         ring, queue = self._run("release", fence, self._settings.max_attempts, outcome)
         return ring == 1, queue.decode()
 
-    def call_worker(self, queue: str) -> bool:
-        """Get another worker to look, if there is work; True: a doorbell must be published."""
-        return bool(self._run("call_worker", queue) == 1)
+    def call_worker(self, queue: str, lane: str) -> bool:
+        """Stop pulling from `lane`, and get another worker to look; True: a doorbell must be published."""
+        return bool(self._run("call_worker", queue, lane) == 1)
 
     # For the janitor
 

@@ -76,7 +76,8 @@ def make_app() -> Celery:
         import threadpoolctl
 
         process: Any = billiard.current_process()
-        die_with_parent(process._parent_pid)
+        if process._parent_pid:  # the solo pool runs tasks in the worker itself, which is nobody's child here
+            die_with_parent(process._parent_pid)
         threadpoolctl.threadpool_limits(1)
 
     @worker_ready.connect(weak=False)

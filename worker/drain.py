@@ -33,6 +33,9 @@ class Drainer:
         )
         self._name = f"{socket.gethostname()}-{os.getpid()}-{time.time_ns():x}"
         self._waiting: redis.Redis | None = None
+        # Jobs that this process does lately, and when its last unit ended.
+        self._jobs_per_second = 0.0
+        self._last_unit = 0.0
 
     def drain(self, queue: str) -> None:
         """Answer a doorbell.
@@ -41,32 +44,47 @@ class Drainer:
             StoreUnavailable: Redis is away; the janitor rings again when it is back.
         """
         end = time.monotonic() + self._settings.drain_seconds
-        answered = True
+        answered, lane = True, ""
         while True:
             left = end - time.monotonic()
-            unit = self._store.pull(
-                queue, self._name, linger_seconds=min(max(left, 0), self._settings.linger_seconds), answered=answered
-            )
+            linger_seconds = min(max(left, 0), self._settings.linger_seconds)
+            unit = self._store.pull(queue, self._name, linger_seconds=linger_seconds, answered=answered, lane=lane)
             answered = False
             if unit is not None:
+                lane = unit.lane
                 self._work(unit)
-                if time.monotonic() < end:
-                    continue
-                # Time for Celery to look after this process; whoever is free goes on.
-                if self._store.call_worker(queue):
-                    self._call(queue)
-                return
-            if left <= 0 or not self._linger(left):
-                self._last_look(queue)
+                if time.monotonic() >= end:
+                    # Time for Celery to look after this process; whoever is free goes on.
+                    self._hand_over(queue, lane)
+                    return
+                self._let_gather(len(unit.jobs))
+            elif left <= 0 or not self._linger(left):
+                self._last_look(queue, lane)
                 return
 
-    def _last_look(self, queue: str) -> None:
+    def _hand_over(self, queue: str, lane: str) -> None:
+        if self._store.call_worker(queue, lane):
+            self._call(queue)
+
+    def _last_look(self, queue: str, lane: str) -> None:
         """Stop lingering; a job that came in this moment has woken nobody but us, and is done first."""
-        unit = self._store.pull(queue, self._name, linger_seconds=0, answered=False)
+        unit = self._store.pull(queue, self._name, linger_seconds=0, answered=False, lane=lane)
         if unit is not None:
             self._work(unit)
-            if self._store.call_worker(queue):
-                self._call(queue)
+            self._hand_over(queue, unit.lane)
+
+    def _let_gather(self, jobs: int) -> None:
+        """Under dense traffic let some jobs gather before the next pull, so that a call serves several of them.
+
+        A pull, a predict call and a commit cost the same for one small job as for ten. An idle worker never waits here:
+        only one that has lately seen jobs come in faster than it would wait for the next.
+        """
+        now, pause = time.monotonic(), self._settings.gather_seconds
+        per_second = jobs / max(now - self._last_unit, 1e-6)
+        self._last_unit = now
+        self._jobs_per_second = 0.8 * self._jobs_per_second + 0.2 * min(per_second, 10_000)
+        if self._jobs_per_second * pause >= 1 and jobs < self._settings.micro_batch_jobs // 2:
+            time.sleep(pause)
 
     def _linger(self, left: float) -> bool:
         """Wait to be woken; False if nobody did."""

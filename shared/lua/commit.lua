@@ -8,7 +8,7 @@ local u = redis.call('HMGET', base .. 'unit:' .. fence, 'lane', 'pulled')
 if not u[1] then return {} end
 -- Deletes first: they are allowed when memory is used up and let the rest of the script through.
 redis.call('ZREM', base .. 'leases', fence)
-redis.call('DEL', base .. 'unit:' .. fence, base .. 'busy:' .. u[1])
+redis.call('DEL', base .. 'unit:' .. fence)
 local written = {}
 for i = 3, #ARGV, 8 do
   local id = ARGV[i]
@@ -36,5 +36,6 @@ local function usual(before, value) return string.format('%.3f', before and 0.8 
 redis.call('HSET', pace, 'rate', usual(p[1], rate), 'unit', usual(p[2], unit), 'cpu', usual(p[3], cpu),
   'floor', string.format('%.3f', p[4] and math.min(cpu, 1.02 * p[4]) or cpu))
 redis.call('PEXPIRE', pace, 3600000)
+sign_busy(u[1])
 announce('d', written)
 return written

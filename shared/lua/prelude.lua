@@ -70,10 +70,10 @@ local function call_worker(queue)
   return 0
 end
 
--- A unit of this lane is under way and will be over in a moment: its worker pulls again then, and takes what came in
--- meanwhile in one call, which is cheaper than waking another worker for it. Only for lanes whose units are quick: below
+-- The sign that a worker will pull from this lane in a moment: it takes what comes in meanwhile in one call, which is
+-- cheaper than waking another worker for it. It is a promise: whoever stops pulling takes the sign down. Only for lanes whose units are quick: below
 -- 5 ms of CPU time, or below 25 ms if most of that is the call itself and not its rows (units do not take much longer than
--- the least of late). The sign falls by itself if the unit takes much longer than usual, or its worker dies.
+-- the least of late). The sign falls by itself if it takes much longer than usual, or the worker dies.
 local function sign_busy(lane)
   local p = redis.call('HMGET', base .. 'pace:' .. lane, 'unit', 'cpu', 'floor')
   if not p[1] then return end

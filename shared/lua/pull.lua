@@ -1,6 +1,6 @@
 -- Take a unit of work and lease it: both or neither, so no job is ever without a lane or a lease.
 -- KEYS: base. ARGV: queue, worker, most jobs, most rows, lease (ms), linger (ms, 0 = do not), answered ('1' = a doorbell is being answered),
--- outcome of a job whose deadline is over.
+-- outcome of a job whose deadline is over, lane of the worker's last unit ('' if none).
 -- Returns nil if there is nothing to do (the worker then stands in linger:<queue>), else {fence, lane, ring, {id, attempt, spec, rows}, ...}.
 local queue, worker = ARGV[1], ARGV[2]
 local ready = base .. 'ready:' .. queue
@@ -41,6 +41,7 @@ while #ids == 0 do
 end
 announce('d', late)
 if #ids == 0 then
+  if ARGV[9] ~= '' then redis.call('DEL', base .. 'busy:' .. ARGV[9]) end
   if ARGV[6] ~= '0' then redis.call('ZADD', base .. 'linger:' .. queue, integer(now + ARGV[6]), worker) end
   return nil
 end

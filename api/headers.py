@@ -1,11 +1,15 @@
 """Request headers that several routes read, and the ones that every response carries."""
 
 import re
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from flask import Request, Response, g
+from werkzeug.datastructures import Headers
 
 from shared.job import random_bytes
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
 
 REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 # W3C Trace Context, section 3.2: version, trace id, parent id, flags.
@@ -42,6 +46,15 @@ def known_revision(request: Request) -> int | None:
     return max(map(int, found)) if found else None
 
 
-def json_response(body: bytes, status: int = 200, media_type: str = "application/json") -> Response:
+class JsonResponse(Response):
+    """A body that is there, with the headers as they are: Werkzeug would work out again what we know already."""
+
+    def get_wsgi_headers(self, environ: "WSGIEnvironment") -> Headers:
+        """The headers as they were set; locations are paths of ours, so there is nothing to encode."""
+        return self.headers
+
+
+def json_response(body: bytes, status: int = 200, media_type: str = "application/json") -> JsonResponse:
     """A response with these bytes."""
-    return Response(body, status=status, content_type=media_type)
+    headers = Headers([("Content-Type", media_type), ("Content-Length", str(len(body)))])
+    return JsonResponse(body, status=status, headers=headers)

@@ -55,9 +55,10 @@ def routes(services: Services) -> Blueprint:
         )
 
     def wanted_key() -> tuple[str, str] | None:
-        return idempotency_of(
-            request.headers.get("Idempotency-Key"), request.path.encode(), request.query_string, request.get_data()
-        )
+        key = request.headers.get("Idempotency-Key")
+        if key is None:
+            return None
+        return idempotency_of(key, request.path.encode(), request.query_string, request.get_data())
 
     @blueprint.post("/jobs")
     @operation(
@@ -196,7 +197,9 @@ def routes(services: Services) -> Blueprint:
         if not job.has_result:
             failed = f"The job {job.status}; its failure says why."
             raise NoResult(failed if job.failure else "The job was cancelled before it had a result.")
-        response = json_response(orjson.dumps(result_document(job, stored_predictions(services, job))))
+        response = Response(
+            orjson.dumps(result_document(job, stored_predictions(services, job))), content_type="application/json"
+        )
         response.set_etag(f"{job.id}-{job.revision}")
         environ = dict(request.environ)
         asked = environ.get("HTTP_RANGE", "")

@@ -193,14 +193,12 @@ def _fault(pointer: str, code: str, message: str) -> InvalidRequest:
     return InvalidRequest(message, errors=[{"pointer": pointer, "code": code, "message": message}])
 
 
-def idempotency_of(key: str | None, *parts: bytes) -> tuple[str, str] | None:
+def idempotency_of(key: str, *parts: bytes) -> tuple[str, str]:
     """Digests of an Idempotency-Key and of the request that it stands for.
 
     Raises:
         RequestFault: the key is empty or too long.
     """
-    if key is None:
-        return None
     if not 1 <= len(key) <= LONGEST_KEY:
         raise RequestFault(400, "bad_idempotency_key", f"An Idempotency-Key has 1 to {LONGEST_KEY} characters.")
     digest = hashlib.sha256()

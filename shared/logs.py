@@ -27,7 +27,6 @@ def configure_logs(settings: Settings, process: str) -> None:
         return event
 
     shared: list[Any] = [
-        structlog.contextvars.merge_contextvars,
         name_process,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="%H:%M:%S" if human else "iso", utc=not human),

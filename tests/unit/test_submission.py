@@ -169,10 +169,6 @@ def test_a_form_without_rows_has_no_rows(form: dict[str, Any]) -> None:
     assert instances == []
 
 
-def test_without_an_idempotency_key_there_is_no_digest() -> None:
-    assert idempotency_of(None, b"body") is None
-
-
 @given(key=st.text(st.characters(max_codepoint=255), min_size=1, max_size=255), parts=st.lists(st.binary(), max_size=4))
 def test_the_same_key_and_request_have_the_same_digests(key: str, parts: list[bytes]) -> None:
     first, second = idempotency_of(key, *parts), idempotency_of(key, *parts)

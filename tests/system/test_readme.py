@@ -1,0 +1,52 @@
+"""The demo of the README, typed by a shell as it stands there."""
+
+import json
+import re
+import subprocess
+
+from deploy.commands import root
+from tests.system.service import Service
+
+README = (root() / "README.md").read_text()
+JOB_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}")
+# What the README says of an answer, whatever the ids and times in it are.
+TOLD = re.compile(r'"(?:status|code|prediction|detail|item)":(?:"[^"]*"|[0-9.]+(?=[,}]))')
+
+
+def demo() -> list[tuple[str, str]]:
+    """Every curl of the README with the output that is shown below it."""
+    steps = []
+    for block in re.findall(r"^```console\n(.*?)^```$", README, re.MULTILINE | re.DOTALL):
+        for step in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+            lines = step.rstrip().split("\n")
+            # A command goes on over the line while a quote is open.
+            end = next(n for n in range(1, len(lines) + 1) if "\n".join(lines[:n]).count("'") % 2 == 0)
+            steps.append(("\n".join(lines[:end]), "\n".join(lines[end:])))
+    return [(command, output) for command, output in steps if command.startswith("curl")]
+
+
+def test_the_demo_of_the_readme_answers_as_it_says(service: Service) -> None:
+    job_id = ""
+    answers = []
+
+    for command, _ in demo():
+        if job_id and JOB_ID.search(command):
+            service.http.done(job_id)
+            command = JOB_ID.sub(job_id, command)
+        typed = command.replace("127.0.0.1:8000", f"127.0.0.1:{service.settings.port}")
+        shell = subprocess.run(["bash", "-c", typed], capture_output=True, text=True, timeout=60, check=True)
+        job_id = json.loads(shell.stdout).get("id", job_id)
+        answers.append(shell.stdout)
+
+    assert len(answers) >= 4
+    for (command, output), answer in zip(demo(), answers, strict=True):
+        told = TOLD.findall(output)
+        assert told, command
+        assert [part for part in told if part not in answer] == [], command
+
+
+def test_every_file_that_the_readme_names_is_there() -> None:
+    links = re.findall(r"\]\(([^)#]+)\)", README) + re.findall(r"^\| `(\w+/)` \|", README, re.MULTILINE)
+
+    assert len(links) > 10
+    assert [link for link in links if not link.startswith("http") and not (root() / link).exists()] == []

@@ -9,7 +9,7 @@ from flask_swagger_ui import get_swaggerui_blueprint
 
 from api import errors, events, jobs, models, openapi, operations
 from api.headers import json_response, take_request_id
-from api.services import Services, build_services
+from api.services import build_services
 from shared.logs import configure_logs
 from shared.process import die_with_parent
 from shared.settings import Settings, load_settings
@@ -80,9 +80,3 @@ def _carry_request_ids(app: Flask) -> None:
                 request_id=g.request_id,
             )
         return response
-
-
-def services_of(app: Flask) -> Services:
-    """The parts of an application."""
-    services: Services = app.config["SERVICES"]
-    return services

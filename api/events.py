@@ -7,14 +7,14 @@ from collections.abc import Iterator
 import orjson
 from flask import Blueprint, Response, request
 
-from api.jobs import must_read
 from api.openapi import operation
 from api.render import job_document
 from api.services import Services
+from api.waiting import must_read
 from shared.errors import JobGone, JobNotFound
 from shared.job import Job
 
-# A stream looks for itself that often, and notices the end of the process.
+# How long a stream waits for news before it sees whether a heartbeat is due.
 TURN_SECONDS = 1.0
 
 
@@ -63,7 +63,10 @@ def follow(services: Services, job_id: str, last: int) -> Iterator[bytes]:
             elif time.monotonic() - quiet_since >= services.settings.event_heartbeat_seconds:
                 quiet_since = time.monotonic()
                 yield b": still there\n\n"
-            job = watch.next(TURN_SECONDS)
+            try:
+                job = watch.next(TURN_SECONDS)
+            except JobGone:
+                return
 
 
 def event(job: Job) -> bytes:

@@ -1,7 +1,6 @@
 """The routes of jobs."""
 
 import re
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -14,9 +13,10 @@ from flask import Blueprint, Response, g, request
 from api.errors import RequestFault, problem
 from api.headers import json_response, known_revision, preferred_wait, traceparent
 from api.openapi import JOB_HEADERS, LIST_PARAMETERS, operation
-from api.render import eta_seconds, job_document, pinned, result_document, retry_after_seconds
+from api.render import job_document, pinned, result_document, retry_after_seconds
 from api.services import Services
-from api.submission import draft, idempotency_of, queued, submit
+from api.submission import draft, idempotency_of
+from api.waiting import await_job, must_read, poll, submit_and_wait
 from api.wire import (
     JobDocument,
     JobPage,
@@ -31,8 +31,8 @@ from api.wire import (
 from shared.errors import InvalidRequest, JobNotFinished, NoResult, NothingToRetry, ResultNotReady
 from shared.job import Job, Status, new_job_id
 from shared.queue import ONLINE
-from shared.storage import result_key
-from shared.store import Accepted, Submission
+from shared.storage import job_prefix, result_key
+from shared.store import Submission
 
 DEFAULT_PREDICT_WAIT_SECONDS = 10.0
 # A failed row of these is the sender's to mend.
@@ -180,7 +180,7 @@ def routes(services: Services) -> Blueprint:
     @operation("Remove a finished job", tag="jobs", answers={204: None})
     def delete(job_id: str) -> Response:
         if store.delete(job_id):
-            services.storage.delete(result_key(job_id))
+            services.storage.delete(job_prefix(job_id))
         return Response(status=204)
 
     @blueprint.get("/jobs/<job_id>/result")
@@ -262,7 +262,7 @@ def stored_predictions(services: Services, job: Job) -> bytes:
     Raises:
         StorageFailed
     """
-    return services.storage.get(result_key(job.id)) if job.predictions is None else job.predictions
+    return services.storage.get(result_key(job.id, job.attempt)) if job.predictions is None else job.predictions
 
 
 def list_filter() -> dict[str, Any]:
@@ -315,13 +315,6 @@ def validation(services: Services, submission: Submission) -> Response:
     return json_response(orjson.dumps(body))
 
 
-def must_read(services: Services, job_id: str) -> Job:
-    """A snapshot of a job that is not compared with a known one."""
-    job = services.store.read(job_id)
-    assert job is not None  # noqa: S101  # None only answers a known revision
-    return job
-
-
 def job_response(job: Job, status: int) -> Response:
     """A job with its ETag, and when to look again."""
     response = json_response(orjson.dumps(job_document(job)), status)
@@ -329,47 +322,6 @@ def job_response(job: Job, status: int) -> Response:
     if not job.done:
         response.headers["Retry-After"] = str(retry_after_seconds(job))
     return response
-
-
-def submit_and_wait(services: Services, first: Submission, again: Callable[[], Submission], wait: float | None) -> Job:
-    """Accept a job and wait for it for up to `wait` seconds; the newest snapshot."""
-    if wait is None:
-        return newest(services, *submit(services, first, again))
-    with services.waiters.watch(first.id) as watch:
-        stored, accepted = submit(services, first, again)
-        if not accepted.created:
-            job = await_job(services, accepted.id, None, wait)
-            return must_read(services, accepted.id) if job is None else job
-        job = None if watch is None else watch.next(wait)
-    return newest(services, stored, accepted) if job is None else job
-
-
-def newest(services: Services, stored: Submission, accepted: Accepted) -> Job:
-    """The snapshot after a submission: made from it, or read if the Idempotency-Key named an earlier job."""
-    return queued(stored, accepted) if accepted.created else must_read(services, accepted.id)
-
-
-def poll(services: Services, job_id: str, known: int | None) -> Job | None:
-    """The job as it is, or as it will be in a moment if it is about to be done; None if it is still the known one."""
-    job = services.store.read(job_id, known_revision=known)
-    patience = services.settings.poll_patience_seconds
-    if job is None or job.done or known is not None or not patience or (eta_seconds(job) or 0.0) > patience:
-        return job
-    return await_job(services, job_id, None, patience)
-
-
-def await_job(services: Services, job_id: str, known: int | None, wait: float) -> Job | None:
-    """Wait for a change of the known revision, or without one until the job is done; None if nothing changed."""
-    end = time.monotonic() + wait
-    with services.waiters.watch(job_id, every_change=known is not None) as watch:
-        # Read after the watch began, so that no change falls between the two.
-        job = services.store.read(job_id, known_revision=known)
-        while watch is not None and (job is None or (known is None and not job.done)):
-            news = watch.next(end - time.monotonic())
-            if news is None:
-                break
-            job = None if news.revision == known else news
-    return job
 
 
 def retried(services: Services, job: Job, only: str, idempotency: tuple[str, str] | None) -> Submission:

@@ -36,7 +36,6 @@ DESCRIPTIONS: Final[Mapping[int, str]] = {
     204: "Removed",
     206: "The part that was asked for",
     304: "Nothing changed",
-    503: "Not ready",
 }
 
 

@@ -93,8 +93,8 @@ def _result(job: Job, link: str) -> dict[str, Any]:
     if job.predictions is not None:
         return {"predictions": orjson.Fragment(job.predictions)}
     place: dict[str, Any] = {"href": link, "media_type": MEDIA_TYPE, "rows": job.counts.total}
-    if job.stored is not None:
-        place["bytes"] = len(orjson.dumps(result_document(job, b"[]"))) - len(b"[]") + job.stored.size_bytes
+    if job.stored_bytes is not None:
+        place["bytes"] = len(orjson.dumps(result_document(job, b"[]"))) - len(b"[]") + job.stored_bytes
     return place
 
 

@@ -11,7 +11,7 @@ from typing import Final
 import redis
 import structlog
 
-from shared.errors import StoreUnavailable, TooManyStreams
+from shared.errors import JobGone, StoreUnavailable, TooManyStreams
 from shared.job import Job
 from shared.store import JobStore
 
@@ -19,7 +19,7 @@ log = structlog.get_logger()
 
 # An announcement can only be lost with its connection, and then everything is read again; this is for what nobody
 # thought of.
-LONGEST_SILENCE_SECONDS: Final = 5.0
+READ_ALL_SECONDS: Final = 5.0
 TURN_SECONDS: Final = 1.0
 # How long a sign stands that somebody waits; announcements are made only under it.
 SIGN_SECONDS: Final = 10
@@ -31,14 +31,21 @@ class Watch:
     def __init__(self, job_id: str, *, every_change: bool) -> None:
         self.job_id = job_id
         self.every_change = every_change
-        self.news: SimpleQueue[Job] = SimpleQueue()
+        self.news: SimpleQueue[Job | None] = SimpleQueue()  # None: the job is gone
 
     def next(self, seconds: float) -> Job | None:
-        """The next snapshot, or None after `seconds`."""
+        """The next snapshot, or None after `seconds`.
+
+        Raises:
+            JobGone: it was deleted, or has expired, meanwhile.
+        """
         try:
-            return self.news.get(timeout=max(0.0, seconds))
+            job = self.news.get(timeout=max(0.0, seconds))
         except Empty:
             return None
+        if job is None:
+            raise JobGone
+        return job
 
 
 class Waiters:
@@ -133,14 +140,14 @@ class Waiters:
         with self._store.connections.subscription(self._store.keys.changes, TURN_SECONDS) as messages:
             self._listening.set()
             self._deliver(None, every_change=True)
-            silent_since = time.monotonic()
+            read_all = time.monotonic()
             for message in messages:
                 self._be_heard()
                 if message is not None:
                     kind, *ids = message.decode().split(" ")
                     self._deliver(ids, every_change=kind == "r")
-                elif time.monotonic() - silent_since > LONGEST_SILENCE_SECONDS:
-                    silent_since = time.monotonic()
+                if time.monotonic() - read_all > READ_ALL_SECONDS:
+                    read_all = time.monotonic()
                     self._deliver(None, every_change=True)
 
     def _be_heard(self) -> None:
@@ -159,7 +166,7 @@ class Waiters:
             if following:
                 client.set(keys.followed, 1, ex=SIGN_SECONDS)
         except redis.RedisError:
-            return  # away or full: the watches are read again after a silence
+            return  # away or full: all watches are read again every few seconds
         self._heard = time.monotonic()
         if following:
             self._followed = self._heard
@@ -180,7 +187,7 @@ class Waiters:
         jobs = self._store.read_many(wanted, with_result=True)
         with self._lock:
             for job_id, job in jobs.items():
-                if job is not None:
-                    for watch in self._watches.get(job_id, ()):
-                        if job.done or watch.every_change:
-                            watch.news.put(job)
+                for watch in self._watches.get(job_id, ()):
+                    # Who follows every change has read the job before; another watch may begin before its submit.
+                    if watch.every_change or (job is not None and job.done):
+                        watch.news.put(job)

@@ -12,7 +12,6 @@ from api.errors import RequestFault
 from shared.errors import InvalidRequest
 from shared.signature import MOST_ERRORS, escaped
 
-Method = Literal["predict", "predict_proba", "decision_function", "transform"]
 M = TypeVar("M", bound=BaseModel)
 
 
@@ -75,6 +74,8 @@ class ProblemDocument(BaseModel):
     request_id: str
     errors: list[FaultDocument]
     job_id: str | None = None
+    ready: bool | None = None
+    checks: dict[str, Any] | None = None
 
 
 class PinnedModel(BaseModel):
@@ -164,6 +165,7 @@ class PredictionDocument(BaseModel):
     """The prediction for one row."""
 
     prediction: Any
+    warnings: list[str] = []
 
 
 class ResultDocument(BaseModel):

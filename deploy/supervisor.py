@@ -68,7 +68,7 @@ class Child:
             self.process.wait(max(0.0, self.due - time.monotonic()))
         except subprocess.TimeoutExpired:
             say(f"{self.name} did not end within {self.grace_seconds:g} s; it is killed")
-            self.process.kill()
+            os.killpg(self.process.pid, signal.SIGKILL)  # with its own children
             self.process.wait()
 
     def ended_because(self) -> str:

@@ -131,12 +131,13 @@ class Connections:
         finally:
             connection.disconnect()
 
-    def blocking(self) -> Any:
-        """A client of its own for a thread that blocks on Redis, with no read time-out of the client."""
+    def blocking(self, seconds: float) -> Any:
+        """A client of its own for a thread that blocks on Redis for up to `seconds` at a time."""
         options: dict[str, Any] = {} if self._url.startswith("unix://") else {"socket_keepalive": True}
         return redis.Redis.from_url(
             self._url,
-            socket_timeout=None,
+            # A Redis that vanished without a word is noticed all the same.
+            socket_timeout=seconds + self._timeout_seconds,
             socket_connect_timeout=self._timeout_seconds,
             retry=Retry(NoBackoff(), 0),
             protocol=2,

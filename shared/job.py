@@ -99,14 +99,6 @@ class Spec:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Stored:
-    """A result that was too large for Redis and lies in file storage."""
-
-    size_bytes: int
-    sha256: str
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Job:
     """One consistent snapshot of a job."""
 
@@ -124,7 +116,7 @@ class Job:
     finished_at: datetime | None = None
     expires_at: datetime | None = None
     predictions: bytes | None = None  # JSON array, as it is in Redis
-    stored: Stored | None = None
+    stored_bytes: int | None = None  # of the array in file storage, if it was too large for Redis
     failure: dict[str, Any] | None = None
     errors: tuple[dict[str, Any], ...] = ()  # one entry a failed row: {row, column?, code, message}
     warnings: tuple[str, ...] = ()
@@ -132,7 +124,7 @@ class Job:
     @property
     def has_result(self) -> bool:
         """Whether there are predictions, here or in storage."""
-        return self.predictions is not None or self.stored is not None
+        return self.predictions is not None or self.stored_bytes is not None
 
     @property
     def done(self) -> bool:

@@ -5,12 +5,12 @@ key              type    fields / members                                  lives
 job:<id>         hash    status revision lane queue order attempt fence    result ttl +    all scripts     all scripts
                          total succeeded failed skipped created started    tombstone once
                          finished expires ttl tombstone deadline cancel    finished
-                         seq size sha; every value below 64 bytes, so
-                         that Redis packs it
+                         seq size; every value below 64 bytes, so that
+                         Redis packs it
 spec:<id>        string  JSON of shared.job.Spec                           result ttl      submit          read pull
 rows:<id>        string  JSON array of the rows, checked, in feature order result ttl      submit          pull rows
 result:<id>      string  JSON array of the predictions                     result ttl      commit          read
-outcome:<id>     string  JSON {failure?, errors?, warnings?}, if any       result ttl      commit release  read list
+outcome:<id>     string  JSON {failure?, errors?, warnings?}, if any       result ttl      finish          read
 jobs             stream  j = id, m = model; oldest first                   swept           submit sweep    list sweep
 deadlines        zset    id, by the time when it must be done              until done      submit          tick
 lane:<lane>      zset    waiting ids, by time of submit and priority       while waiting   submit release  pull
@@ -24,7 +24,7 @@ bell:<queue>     string  a doorbell is on its way                          5 s  
 fence            string  counter                                           for ever        pull            pull
 leases           zset    fence of every unit that runs, by its deadline    while it runs   pull renew      tick
 unit:<fence>     hash    lane queue worker pulled jobs (blank between)     while it runs   pull            commit tick
-idem:<digest>    string  "<job id> <sha256 of the request>"                a day           submit          submit
+idem:<digest>    string  "<job id> <sha256 of the request>"                a day or the ttlsubmit          submit
 full             string  memory is short: no submits                       seconds         janitor         submit
 sweep            string  where the sweep of `jobs` goes on                 for ever        janitor         janitor
 workers:<role>   zset    processes by their last heartbeat                 seconds         heartbeat       readyz
@@ -36,7 +36,9 @@ followed         string  ... for every change, not only the end            10 s 
 changes          channel "r <ids>" jobs changed, "d <ids>" jobs are done   -               all scripts     api waiters
 celery:...       -       Celery's own                                      -               celery          celery
 
-Times are milliseconds of Redis's own clock (microseconds in `lane:` and `ready:`), never of a client's.
+`finish` is what commit, tick, release, pull and cancel do when a job ends; pull, release, tick, submit and call_worker
+call workers, which writes linger, wake and bell. Times are milliseconds of Redis's own clock, never of a client's
+(microseconds in `lane:`, `ready:` and `pulled`); only heartbeats are seconds of the machine that beats.
 """
 
 
@@ -49,7 +51,6 @@ class Keys:
         self.awaited = f"{self.base}awaited"
         self.followed = f"{self.base}followed"
         self.full = f"{self.base}full"
-        self.sweep = f"{self.base}sweep"
         self.jobs = f"{self.base}jobs"
         self.models = f"{self.base}models"
 

@@ -21,8 +21,9 @@ DRAIN: Final = "foretell.drain"
 TICK: Final = "foretell.tick"
 TASKS: Final = (DRAIN, TICK)
 
-# A bell older than this has been replaced by the janitor's; workers throw it away unheard.
-BELL_SECONDS: Final = 30
+# A bell older than this has been replaced by the janitor's many times over; workers throw it away unheard. Long,
+# since Celery compares the clocks of two machines.
+BELL_SECONDS: Final = 600
 
 
 def make_celery(settings: Settings, *, socket_seconds: float = 10) -> Celery:
@@ -74,7 +75,7 @@ def make_celery(settings: Settings, *, socket_seconds: float = 10) -> Celery:
             "janitor": {
                 "task": TICK,
                 "schedule": settings.janitor_seconds,
-                "options": {"queue": CONTROL, "expires": max(5.0, settings.janitor_seconds)},
+                "options": {"queue": CONTROL, "expires": 60},
             }
         },
     )

@@ -55,18 +55,21 @@ class Storage:
         except (obstore.exceptions.BaseError, OSError) as error:
             raise StorageFailed(f"{key} cannot be read.") from error
 
-    def delete(self, key: str) -> None:
-        """Remove a file; nothing happens if there is none.
+    def delete(self, prefix: str) -> None:
+        """Remove every file below a prefix; nothing happens if there is none.
 
         Raises:
             StorageFailed
         """
         try:
-            obstore.delete(self._store(), key)
+            store = self._store()
+            paths = [entry["path"] for page in obstore.list(store, prefix) for entry in page]
+            if paths:
+                obstore.delete(store, paths)
         except FileNotFoundError:
-            return
+            return  # somebody else removed it meanwhile
         except (obstore.exceptions.BaseError, OSError) as error:
-            raise StorageFailed(f"{key} cannot be removed.") from error
+            raise StorageFailed(f"{prefix} cannot be removed.") from error
 
     def check(self) -> None:
         """See that the storage can be read.
@@ -80,9 +83,14 @@ class Storage:
             raise StorageFailed from error
 
 
-def result_key(job_id: str) -> str:
-    """Where the result of a prediction job lies that is too large for Redis."""
-    return f"jobs/{job_id}/result.json"
+def job_prefix(job_id: str) -> str:
+    """Where all files of a job lie."""
+    return f"jobs/{job_id}"
+
+
+def result_key(job_id: str, attempt: int) -> str:
+    """Where an attempt puts a result that is too large for Redis; never where another attempt's may be committed."""
+    return f"{job_prefix(job_id)}/result-{attempt}.json"
 
 
 def artifact_key(model: str, version: int) -> str:
@@ -91,5 +99,5 @@ def artifact_key(model: str, version: int) -> str:
 
 
 def manifest_key(model: str, version: int) -> str:
-    """Where the copy of a version's manifest lies from which the registry can be rebuilt."""
+    """Where the copy of a version's manifest lies, beside its artifact."""
     return f"models/{model}/{version}/manifest.json"

@@ -19,7 +19,7 @@ from shared.errors import (
     StoreFull,
     StoreUnavailable,
 )
-from shared.job import PRIORITY_SECONDS, Counts, Job, Spec, Status, Stored, from_millis
+from shared.job import PRIORITY_SECONDS, Counts, Job, Spec, Status, from_millis
 from shared.keys import Keys, predict_lane
 from shared.settings import Settings
 
@@ -98,10 +98,18 @@ class Outcome:
     succeeded: int
     failed: int
     result: bytes | None = None
-    stored: Stored | None = None
+    stored_bytes: int | None = None
     failure: Mapping[str, str] | None = None
     errors: Sequence[Mapping[str, Any]] = ()
     warnings: Sequence[str] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Committed:
+    """What came of a commit."""
+
+    written: int  # jobs that ended
+    kept: frozenset[str]  # those whose outcome counts: not cancelled meanwhile
 
 
 class AliasMoved(Exception):  # not an error: the caller resolves the alias again
@@ -165,7 +173,7 @@ class JobStore:
                     queue_position=reply[3],
                 )
             case b"same":
-                return Accepted(id=reply[1].decode(), created=False)
+                return Accepted(id=reply[1].decode(), created=False, ring=reply[2:] == [1])
             case b"reused":
                 raise IdempotencyKeyReused
             case b"moved":
@@ -309,8 +317,8 @@ class JobStore:
         reply = self._run("renew", fence, int(self._settings.lease_seconds * 1000))
         return None if reply is None else frozenset(job_id.decode() for job_id in reply)
 
-    def commit(self, fence: str, outcomes: Sequence[Outcome], cpu_seconds: float = 0.0) -> int:
-        """End a unit, in one round trip; how many jobs were written (0: the lease was lost, or it is a repeat).
+    def commit(self, fence: str, outcomes: Sequence[Outcome], cpu_seconds: float = 0.0) -> Committed:
+        """End a unit, in one round trip; nothing is written if the lease was lost, or if it is a repeat.
 
         `cpu_seconds` is what the unit took of a processor; it tells whether batching pays for this lane.
         """
@@ -320,9 +328,10 @@ class JobStore:
             arguments += (
                 outcome.id, outcome.status.value, outcome.succeeded, outcome.failed, outcome.result or b"",
                 orjson.dumps(extra) if extra else b"",
-                *((outcome.stored.size_bytes, outcome.stored.sha256) if outcome.stored else ("", "")),
+                "" if outcome.stored_bytes is None else outcome.stored_bytes,
             )  # fmt: skip
-        return len(self._run("commit", *arguments))
+        written, *kept = self._run("commit", *arguments)
+        return Committed(written=written, kept=frozenset(job_id.decode() for job_id in kept))
 
     def release(self, fence: str, outcome: bytes) -> tuple[bool, str]:
         """Give a unit back; jobs with no attempt left fail with `outcome`. Returns whether to ring, and the queue."""
@@ -385,7 +394,6 @@ def _job(entry: Sequence[Any]) -> Job:
         expires,
         cancel,
         size,
-        sha,
     ) = record
     extra: dict[str, Any] = orjson.loads(outcome) if outcome else {}
     created_at = from_millis(created)
@@ -407,7 +415,7 @@ def _job(entry: Sequence[Any]) -> Job:
         finished_at=from_millis(finished),
         expires_at=from_millis(expires),
         predictions=result or None,
-        stored=Stored(size_bytes=int(size), sha256=sha.decode()) if size else None,
+        stored_bytes=int(size) if size else None,
         failure=extra.get("failure"),
         errors=tuple(extra.get("errors", ())),
         warnings=tuple(extra.get("warnings", ())),

@@ -11,7 +11,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_e
 
 from shared.errors import StoreFull, StoreUnavailable
 from shared.settings import Settings
-from shared.store import JobStore, Outcome, Unit
+from shared.store import Committed, JobStore, Outcome, Unit
 from worker.lease import LeaseKeeper
 from worker.micro_batch import MicroBatchRunner
 
@@ -82,7 +82,8 @@ class Drainer:
         now, pause = time.monotonic(), self._settings.gather_seconds
         per_second = jobs / max(now - self._last_unit, 1e-6)
         self._last_unit = now
-        self._jobs_per_second = 0.8 * self._jobs_per_second + 0.2 * min(per_second, 10_000)
+        # The average forgets a burst as soon as jobs come slowly.
+        self._jobs_per_second = min(0.8 * self._jobs_per_second + 0.2 * per_second, 10 * per_second)
         if self._jobs_per_second * pause >= 1 and jobs < self._settings.micro_batch_jobs // 2:
             time.sleep(pause)
 
@@ -92,7 +93,7 @@ class Drainer:
         if seconds <= 0:  # which BLPOP takes for "for ever"
             return False
         if self._waiting is None:
-            self._waiting = self._store.connections.blocking()
+            self._waiting = self._store.connections.blocking(self._settings.linger_seconds)
         try:
             return self._waiting.blpop([self._store.keys.wake(self._name)], timeout=seconds) is not None
         except redis.RedisError as error:
@@ -105,13 +106,14 @@ class Drainer:
         with self._leases.keep(unit) as unwanted:
             outcomes = self._runner.run(unit, unwanted)
             predicted = time.perf_counter()
-            written = self._commit(unit, outcomes, time.thread_time() - cpu_before)
+            committed = self._commit(unit, outcomes, time.thread_time() - cpu_before)
+            self._runner.discard(unit, outcomes, committed.kept)
         log.info(
             "unit.committed",
             lane=unit.lane,
             fence=unit.fence,
             jobs=len(unit.jobs),
-            written=written,
+            written=committed.written,
             rows=sum(outcome.succeeded + outcome.failed for outcome in outcomes),
             failed_rows=sum(outcome.failed for outcome in outcomes),
             run_ms=round((predicted - started) * 1000, 2),
@@ -125,7 +127,7 @@ class Drainer:
             ),
         )
 
-    def _commit(self, unit: Unit, outcomes: list[Outcome], cpu_seconds: float) -> int:
+    def _commit(self, unit: Unit, outcomes: list[Outcome], cpu_seconds: float) -> Committed:
         """Write the outcomes; while Redis is away, for as long as anybody may still want them."""
         attempts = Retrying(
             retry=retry_if_exception_type((StoreUnavailable, StoreFull)),

@@ -11,7 +11,7 @@ from redis.exceptions import OutOfMemoryError
 
 from shared.queue import ONLINE
 from shared.settings import Settings
-from shared.storage import Storage, result_key
+from shared.storage import Storage, job_prefix
 from shared.store import JobStore
 
 log = structlog.get_logger()
@@ -43,7 +43,7 @@ class Janitor:
             self._ring(queue)
         self._watch_memory()
         for entry, job_id in self._store.sweep():
-            self._storage.delete(result_key(job_id))
+            self._storage.delete(job_prefix(job_id))
             self._store.swept(entry)
 
     def _watch_memory(self) -> None:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import structlog
 
-from shared.errors import StoreUnavailable
+from shared.errors import ServiceError
 from shared.store import TIMED_OUT, JobStore, Unit
 
 log = structlog.get_logger()
@@ -38,7 +38,7 @@ class LeaseKeeper:
     @contextmanager
     def keep(self, unit: Unit) -> Iterator[Callable[[], frozenset[str]]]:
         """Renew the unit's lease while the block runs; gives a function that tells which jobs nobody wants any more."""
-        if self._thread is None:
+        if self._thread is None or not self._thread.is_alive():
             self._thread = threading.Thread(target=self._renew_for_ever, name="lease", daemon=True)
             self._thread.start()
         with self._changed:
@@ -64,8 +64,8 @@ class LeaseKeeper:
     def _renew(self, unit: Unit) -> None:
         try:
             unwanted = self._store.renew(unit.fence)
-        except StoreUnavailable:
-            log.warning("lease.not_renewed", fence=unit.fence)
+        except ServiceError as error:
+            log.warning("lease.not_renewed", fence=unit.fence, reason=error.code)
             return
         with self._changed:
             if self._unit is unit:

@@ -1,5 +1,6 @@
 """A micro-batch: several small jobs of one model version, predicted in one call, each with an outcome of its own."""
 
+import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any, Final
@@ -9,17 +10,18 @@ import structlog
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_exponential
 
 from shared.errors import ServiceError, StorageFailed, StoreUnavailable
-from shared.job import Status, Stored
+from shared.job import Status
 from shared.storage import Storage, result_key
 from shared.store import Leased, Outcome, Unit
-from worker.formats import digest
 from worker.model_cache import LoadedModel, ModelCache
 from worker.predict import Prediction, RowFailure, Stopped, blamed, checked, encode, predict_rows
 
 log = structlog.get_logger()
 
-# Rows of a job for which the column to blame is looked for: it takes a predict call a column.
-MOST_BLAMED_ROWS: Final = 20
+# Failed rows of a job for which the column to blame is looked for, and how long a micro-batch may spend on that: it
+# takes a predict call a column.
+MOST_BLAMED_ROWS: Final = 5
+BLAME_SECONDS: Final = 1.0
 # How long a model whose bytes or manifest cannot be read for the moment is tried again.
 LOAD_SECONDS: Final = 30
 NOT_FINITE: Final = "Some predictions were not finite numbers (NaN or infinity); they are null in the result."
@@ -51,6 +53,13 @@ class MicroBatchRunner:
             for outcome in self._group(model, jobs, method, top_k, unwanted)
         ]
 
+    def discard(self, unit: Unit, outcomes: Sequence[Outcome], kept: frozenset[str]) -> None:
+        """Remove the large results that were written but do not count: the job was cancelled, or another has it now."""
+        attempts = {job.id: job.attempt for job in unit.jobs}
+        for outcome in outcomes:
+            if outcome.stored_bytes is not None and outcome.id not in kept:
+                self._storage.delete(result_key(outcome.id, attempts[outcome.id]))
+
     def _load(self, name: str, version: int) -> LoadedModel:
         """The model; while storage or Redis is away it is tried again for a moment."""
         attempts = Retrying(
@@ -80,28 +89,11 @@ class MicroBatchRunner:
         except Stopped:
             # Every commit of these is refused or becomes `cancelled`, whatever it says.
             return [_failed(job, "cancelled", "The job was cancelled.") for job in jobs]
-        outcomes, start = [], 0
+        outcomes, start, end = [], 0, time.monotonic() + BLAME_SECONDS
         for job, rows in zip(jobs, parsed, strict=True):
-            outcomes.append(self._outcome(job, self._with_columns(model, job, rows, predictions[start:][: len(rows)])))
+            outcomes.append(self._outcome(job, _with_columns(model, job, rows, predictions[start:][: len(rows)], end)))
             start += len(rows)
         return outcomes
-
-    def _with_columns(
-        self, model: LoadedModel, job: Leased, rows: Sequence[Any], predictions: Sequence[Prediction]
-    ) -> list[Prediction]:
-        """The predictions of one job, where its first failed rows name the column that is to blame."""
-        named = list(predictions)
-        failed = [index for index, prediction in enumerate(predictions) if isinstance(prediction, RowFailure)]
-        for index in failed[:MOST_BLAMED_ROWS]:
-            named[index] = blamed(
-                predictions[index],
-                model.estimator,
-                model.manifest.signature,
-                rows[index],
-                method=job.spec.method,
-                top_k=job.spec.top_k,
-            )
-        return named
 
     def _outcome(self, job: Leased, predictions: Sequence[Prediction]) -> Outcome:
         try:
@@ -123,26 +115,46 @@ class MicroBatchRunner:
             return Outcome(
                 id=job.id, status=Status.FAILED, succeeded=0, failed=len(errors), failure=failure, errors=errors
             )
-        stored = None
+        stored_bytes = None
         if len(result) > self._inline_bytes:
             try:
-                self._storage.put(result_key(job.id), result)
+                self._storage.put(result_key(job.id, job.attempt), result)
             except ServiceError as error:
                 log.exception("result.not_stored", job_id=job.id)
                 return _failed(
                     job, error.code, "The result is too large for Redis and could not be written to the file storage."
                 )
-            stored = Stored(size_bytes=len(result), sha256=digest(result))
+            stored_bytes = len(result)
         return Outcome(
             id=job.id,
             status=Status.PARTIALLY_SUCCEEDED if errors else Status.SUCCEEDED,
             succeeded=len(predictions) - len(errors),
             failed=len(errors),
-            result=None if stored else result,
-            stored=stored,
+            result=result if stored_bytes is None else None,
+            stored_bytes=stored_bytes,
             errors=errors,
             warnings=(NOT_FINITE,) if infinite else (),
         )
+
+
+def _with_columns(
+    model: LoadedModel, job: Leased, rows: Sequence[Any], predictions: Sequence[Prediction], end: float
+) -> list[Prediction]:
+    """The predictions of one job, where its first failed rows name the column that is to blame."""
+    named = list(predictions)
+    failed = [index for index, prediction in enumerate(predictions) if isinstance(prediction, RowFailure)]
+    for index in failed[:MOST_BLAMED_ROWS]:
+        if time.monotonic() > end:
+            break
+        named[index] = blamed(
+            predictions[index],
+            model.estimator,
+            model.manifest.signature,
+            rows[index],
+            method=job.spec.method,
+            top_k=job.spec.top_k,
+        )
+    return named
 
 
 def _row_error(row: int, failure: RowFailure) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """What a worker process is made of, put together by hand."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from celery import Celery
@@ -28,7 +27,6 @@ class Services:
     registry: Registry
     store: JobStore
     drainer: Drainer
-    ring: Callable[[str], None]
 
 
 def build_services(settings: Settings, app: Celery) -> Services:
@@ -54,5 +52,4 @@ def build_services(settings: Settings, app: Celery) -> Services:
         registry=registry,
         store=store,
         drainer=drainer,
-        ring=ring,
     )

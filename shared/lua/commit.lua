@@ -1,16 +1,16 @@
 -- End a unit: write the results of its jobs, once. A job that another attempt owns by now is left alone (the fence), and a
 -- repeated commit changes nothing.
 -- KEYS: base. ARGV: fence, CPU time of the unit (ms), then of each job: id, status, succeeded, failed, result ('' if none), outcome ('' if none),
--- bytes in storage ('' if none), their sha256.
--- Returns the ids that were written.
+-- bytes in storage ('' if none).
+-- Returns the number of jobs that were written, then the ids whose result was kept.
 local fence = ARGV[1]
 local u = redis.call('HMGET', base .. 'unit:' .. fence, 'lane', 'pulled')
-if not u[1] then return {} end
+if not u[1] then return { 0 } end
 -- Deletes first: they are allowed when memory is used up and let the rest of the script through.
 redis.call('ZREM', base .. 'leases', fence)
 redis.call('DEL', base .. 'unit:' .. fence)
-local written = {}
-for i = 3, #ARGV, 8 do
+local written, kept = {}, {}
+for i = 3, #ARGV, 7 do
   local id = ARGV[i]
   local h = facts(id, 'fence', 'cancel')
   if h[1] == 'running' and h[7] == fence then
@@ -18,10 +18,9 @@ for i = 3, #ARGV, 8 do
       finish(id, h, 'cancelled', 0, 0, '')
     else
       if ARGV[i + 4] ~= '' then redis.call('SET', base .. 'result:' .. id, ARGV[i + 4], 'PX', h[4]) end
-      if ARGV[i + 6] ~= '' then
-        redis.call('HSET', base .. 'job:' .. id, 'size', ARGV[i + 6], 'sha', ARGV[i + 7])
-      end
+      if ARGV[i + 6] ~= '' then redis.call('HSET', base .. 'job:' .. id, 'size', ARGV[i + 6]) end
       finish(id, h, ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 5])
+      kept[#kept + 1] = id
     end
     written[#written + 1] = id
   end
@@ -38,4 +37,4 @@ redis.call('HSET', pace, 'rate', usual(p[1], rate), 'unit', usual(p[2], unit), '
 redis.call('PEXPIRE', pace, 3600000)
 sign_busy(u[1])
 announce('d', written)
-return written
+return { #written, unpack(kept) }

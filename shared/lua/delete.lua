@@ -7,7 +7,11 @@ if not h[1] then return 'unknown' end
 if h[1] == 'deleted' or (h[2] and tonumber(h[2]) <= now) then return 'gone' end
 if not h[2] then return 'unfinished' end
 redis.call('DEL', job, base .. 'spec:' .. id, base .. 'rows:' .. id, base .. 'result:' .. id, base .. 'outcome:' .. id)
-redis.call('XDEL', base .. 'jobs', h[3])
 redis.call('HSET', job, 'status', 'deleted')
+if h[4] then
+  redis.call('HSET', job, 'size', h[4])  -- the sweep removes the files too, should the caller not get to it
+else
+  redis.call('XDEL', base .. 'jobs', h[3])
+end
 redis.call('PEXPIRE', job, ARGV[2])
 return h[4] and 'stored' or 'deleted'

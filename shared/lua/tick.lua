@@ -1,6 +1,10 @@
 -- A round of the janitor; any number may run at once. Bounded: what is left over waits for the next round.
 -- KEYS: base. ARGV: max attempts, outcome of a lost job, outcome of a late job, then the queues.
 -- Returns {jobs given back, jobs ended, queue to ring, ...}.
+-- Deletes first: they are allowed when memory is used up and let the rest of the script through.
+for i = 4, #ARGV do
+  redis.call('ZREMRANGEBYSCORE', base .. 'linger:' .. ARGV[i], '-inf', '(' .. integer(now))
+end
 local again, done = {}, {}
 for _, fence in ipairs(redis.call('ZRANGE', base .. 'leases', '-inf', '(' .. integer(now), 'BYSCORE', 'LIMIT', 0, 100)) do
   local a, d = release(fence, ARGV[1], ARGV[2])
@@ -18,7 +22,6 @@ announce('r', again)
 announce('d', done)
 local reply = { #again, #done }
 for i = 4, #ARGV do
-  redis.call('ZREMRANGEBYSCORE', base .. 'linger:' .. ARGV[i], '-inf', '(' .. integer(now))
   if redis.call('EXISTS', base .. 'ready:' .. ARGV[i]) == 1 and call_worker(ARGV[i]) == 1 then
     reply[#reply + 1] = ARGV[i]
   end

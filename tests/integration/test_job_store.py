@@ -61,7 +61,7 @@ def test_a_job_goes_from_submit_to_result(store: JobStore) -> None:
 
     unit = pull(store)
     assert unit is not None
-    written = store.commit(unit.fence, succeed(unit))
+    written = store.commit(unit.fence, succeed(unit)).written
 
     job = store.read(accepted.id)
     assert job is not None
@@ -214,8 +214,8 @@ def test_a_commit_after_the_lease_was_lost_changes_nothing(
 
     refused = store.commit(
         late.fence, [Outcome(id=accepted.id, status=Status.SUCCEEDED, succeeded=1, failed=0, result=b"[666]")]
-    )
-    written = store.commit(second.fence, succeed(second))
+    ).written
+    written = store.commit(second.fence, succeed(second)).written
 
     job = store.read(accepted.id)
     assert job is not None
@@ -304,7 +304,7 @@ def test_a_job_fails_at_its_deadline(store: JobStore, running: bool) -> None:
     unit = pull(store) if running else None
 
     until(lambda: store.tick([ONLINE])[1] == 1, 5, "the deadline is over")
-    written = store.commit(unit.fence, succeed(unit)) if unit else 0
+    written = store.commit(unit.fence, succeed(unit)).written if unit else 0
 
     job = store.read(accepted.id)
     assert job is not None
@@ -416,7 +416,7 @@ def test_a_store_at_its_memory_limit_refuses_jobs_and_finishes_what_it_has(setti
 
         done = 0
         while unit := pull(store):
-            done += store.commit(unit.fence, succeed(unit))
+            done += store.commit(unit.fence, succeed(unit)).written
 
         assert done == len(accepted) > 0
         assert all((job := store.read(job_id)) and job.status is Status.SUCCEEDED for job_id in accepted)

@@ -101,7 +101,7 @@ class Jobs(RuleBasedStateMachine):
             outcomes.append(
                 Outcome(id=job.id, status=status, succeeded=rows - bad, failed=bad, result=f'["{unit.fence}"]'.encode())
             )
-        return self.store.commit(unit.fence, outcomes)
+        return self.store.commit(unit.fence, outcomes).written
 
     @rule(target=ended_units, unit=consumes(units))
     def expire(self, unit: Unit) -> Unit:

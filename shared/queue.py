@@ -58,9 +58,12 @@ def make_celery(settings: Settings, *, socket_seconds: float = 10) -> Celery:
         broker_pool_acquire_timeout=5,
         # A bell that cannot be rung is rung by the janitor: fail fast, the client waits.
         task_publish_retry_policy={"max_retries": 1, "interval_start": 0, "interval_step": 0.2, "interval_max": 0.5},
-        # Late acknowledgement with a prefetch of one: a worker never hoards a bell that another could answer.
+        # A worker takes a bell only when a process of it is free, so it never hoards one that another could answer.
         worker_prefetch_multiplier=1,
-        task_acks_late=True,
+        worker_disable_prefetch=True,
+        # Early acknowledgement: after a late one that failed because Redis was restarted, Celery 5.7 counts the message
+        # as in hand for ever and asks for no other. A bell that is lost with its worker is rung again.
+        task_acks_late=False,
         # Attempts are counted in the job store; a poison job must not come back by itself.
         task_reject_on_worker_lost=False,
         worker_cancel_long_running_tasks_on_connection_loss=False,

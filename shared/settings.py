@@ -65,7 +65,8 @@ class Settings(BaseModel):
     )
     max_waiters: Count = Field(
         40,
-        description="Waiting clients (`Prefer: wait`) of one API process; past it the answer is the job as it is.",
+        description="Waiting clients (`Prefer: wait`, and polls that wait a moment) of one API process; past it the "
+        "answer is the job as it is.",
     )
     max_event_streams: Count = Field(
         16,

@@ -59,7 +59,7 @@ class Signature:
             methods=tuple(raw["methods"]),
             outputs=tuple(raw["outputs"]),
             classes=None if raw["classes"] is None else tuple(raw["classes"]),
-            example=tuple(raw["example"]),
+            example=tuple(raw.get("example", ())),
         )
 
     def check_method(self, method: str, top_k: int | None) -> None:

@@ -51,7 +51,7 @@ def test_workers_killed_again_and_again_lose_no_job(make_service: Callable[..., 
     service.start_janitor()
     service.start_api()
     worker = service.start_worker()
-    values = [SLOW + 0.05 + number / 10_000 for number in range(120)]
+    values = [SLOW + 0.5 + number / 10_000 for number in range(120)]
     job_ids = [service.http.submit("moody", [[value]])["id"] for value in values]
 
     for _ in range(4):
@@ -101,8 +101,8 @@ from shared.settings import load_settings
 services = build_services(load_settings())
 services.doorbell.ring = lambda queue: os.kill(os.getpid(), signal.SIGKILL)
 drafted = draft(services, JobRequest(model="moody", instances=[[21.0]]), request_id="r", traceparent=None)
-print(drafted.submission.id, flush=True)
-submit(services, drafted)
+print(drafted.id, flush=True)
+submit(services, drafted, lambda: drafted)
 print("the doorbell was not rung", flush=True)
 """
 

@@ -104,7 +104,6 @@ def test_a_body_without_a_length_is_taken(service: Service, tag: str) -> None:
         pytest.param({"Content-Length": "500"}, [], id="before-its-first-byte"),
         pytest.param({"Content-Length": "500"}, ["half"], id="in-the-middle"),
         pytest.param({"Content-Length": "500"}, ["whole"], id="after-what-would-be-a-whole-job"),
-        pytest.param({"Transfer-Encoding": "chunked"}, ["chunked"], id="without-its-last-chunk"),
     ],
 )
 def test_a_body_that_is_cut_off_is_not_accepted(

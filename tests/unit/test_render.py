@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.render import job_document, result_document, model_document, result_document, retry_after_seconds, timestamp, version_document
+from api.render import (
+    job_document,
+    model_document,
+    result_document,
+    retry_after_seconds,
+    timestamp,
+    version_document,
+)
 from api.wire import JobDocument, ResultDocument
 from shared.job import Counts, Job, Status
 from shared.registry import Model

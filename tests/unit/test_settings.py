@@ -207,3 +207,9 @@ def test_the_reference_has_a_row_of_three_cells_for_every_setting() -> None:
     assert [row.split("`")[1] for row in rows] == [f"FORETELL_{name.upper()}" for name in Settings.model_fields]
     assert {row.count("|") for row in rows} == {4}
     assert all(field.description for field in Settings.model_fields.values())
+
+
+@pytest.mark.parametrize("host", ["", "an-unknown-name", "1.2.3"], ids=["nothing", "a-name", "a-part"])
+def test_a_host_must_be_an_address(host: str) -> None:
+    with pytest.raises(BadSetting, match=r"FORETELL_HOST=.* must be an IP address"):
+        load_settings({"FORETELL_HOST": host})

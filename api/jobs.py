@@ -31,8 +31,8 @@ from api.wire import (
 from shared.errors import InvalidRequest, JobNotFinished, NoResult, NothingToRetry, ResultNotReady
 from shared.job import Job, Status, new_job_id
 from shared.queue import ONLINE
+from shared.records import Submission
 from shared.storage import job_prefix, result_key
-from shared.store import Submission
 
 DEFAULT_PREDICT_WAIT_SECONDS = 10.0
 # A failed row of these is the sender's to mend.

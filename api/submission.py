@@ -14,10 +14,10 @@ from api.wire import JobRequest
 from shared.errors import InvalidRequest
 from shared.job import Counts, Job, Spec, Status, new_job_id
 from shared.queue import ONLINE
+from shared.records import Accepted, AliasMoved, Submission
 from shared.registry import Resolved
 from shared.settings import Settings
 from shared.signature import Locate, escaped
-from shared.store import Accepted, AliasMoved, Submission
 
 log = structlog.get_logger()
 

@@ -7,7 +7,7 @@ from api.render import eta_seconds
 from api.services import Services
 from api.submission import queued, submit
 from shared.job import Job
-from shared.store import Submission
+from shared.records import Submission
 
 
 def must_read(services: Services, job_id: str) -> Job:

@@ -10,8 +10,9 @@ import structlog
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_exponential
 
 from shared.errors import StoreFull, StoreUnavailable
+from shared.records import Committed, Outcome, Unit
 from shared.settings import Settings
-from shared.store import Committed, JobStore, Outcome, Unit
+from shared.store import JobStore
 from worker.lease import LeaseKeeper
 from worker.micro_batch import MicroBatchRunner
 

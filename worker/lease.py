@@ -10,7 +10,8 @@ from contextlib import contextmanager
 import structlog
 
 from shared.errors import ServiceError
-from shared.store import TIMED_OUT, JobStore, Unit
+from shared.records import TIMED_OUT, Unit
+from shared.store import JobStore
 
 log = structlog.get_logger()
 

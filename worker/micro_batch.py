@@ -11,8 +11,8 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_e
 
 from shared.errors import ServiceError, StorageFailed, StoreUnavailable
 from shared.job import Status
+from shared.records import Leased, Outcome, Unit
 from shared.storage import Storage, result_key
-from shared.store import Leased, Outcome, Unit
 from worker.model_cache import LoadedModel, ModelCache
 from worker.predict import Prediction, RowFailure, Stopped, blamed, checked, encode, predict_rows
 

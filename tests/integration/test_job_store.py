@@ -21,8 +21,9 @@ from shared.errors import (
 )
 from shared.job import Spec, Status, new_job_id
 from shared.queue import ONLINE
+from shared.records import WORKER_LOST, AliasMoved, Outcome, Submission, Unit
 from shared.settings import Settings
-from shared.store import WORKER_LOST, AliasMoved, JobStore, Outcome, Submission, Unit
+from shared.store import JobStore
 from tests.processes import RedisServer
 from tests.wait import until
 

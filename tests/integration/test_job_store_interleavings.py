@@ -25,8 +25,9 @@ from shared.connection import Connections
 from shared.errors import JobFinished
 from shared.job import TRANSITIONS, Job, Status, new_job_id
 from shared.queue import ONLINE
+from shared.records import WORKER_LOST, Outcome, Unit
 from shared.settings import Settings
-from shared.store import WORKER_LOST, JobStore, Outcome, Unit
+from shared.store import JobStore
 from tests.integration.test_job_store import submission
 from tests.processes import RedisServer
 

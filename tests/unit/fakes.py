@@ -17,11 +17,12 @@ from shared.connection import Connections
 from shared.errors import JobNotFound
 from shared.job import Counts, Job, Spec, Status
 from shared.keys import Keys
+from shared.records import Accepted, AliasMoved, Submission
 from shared.registry import Manifest, Registry
 from shared.settings import Settings
 from shared.signature import Signature
 from shared.storage import Storage
-from shared.store import Accepted, AliasMoved, JobStore, Submission
+from shared.store import JobStore
 
 CREATED_AT = datetime(2026, 1, 31, 12, 0, 0, 123_000, UTC)
 KEYS = Keys("foretell")

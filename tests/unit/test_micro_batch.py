@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from shared.errors import ArtifactCorrupt, ServiceError
 from shared.job import Spec, Status
+from shared.records import Leased, Outcome, Unit
 from shared.signature import Signature
 from shared.storage import Storage, result_key
-from shared.store import Leased, Outcome, Unit
 from tests.unit.estimators import ONE_NUMBER, Answering, Doubling
 from tests.unit.fakes import make_manifest
 from worker.micro_batch import NOT_FINITE, MicroBatchRunner

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from shared.connection import Connections
 from shared.errors import IdempotencyKeyReused, QueueFull, StoreFull
 from shared.job import Spec
+from shared.records import AliasMoved, Submission, dump_spec, load_spec
 from shared.settings import Settings
-from shared.store import AliasMoved, JobStore, Submission, dump_spec, load_spec
+from shared.store import JobStore
 
 SPECS = st.builds(
     Spec,

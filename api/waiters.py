@@ -10,6 +10,7 @@ from typing import Final
 
 import redis
 import structlog
+from redis.exceptions import OutOfMemoryError
 
 from shared.errors import JobGone, StoreUnavailable, TooManyStreams
 from shared.job import Job
@@ -61,7 +62,6 @@ class Waiters:
         self._streams = threading.BoundedSemaphore(most_streams)
         self._watches: dict[str, list[Watch]] = {}
         self._lock = threading.Lock()
-        self._listening = threading.Event()
         self._started_in = 0
         # When the signs were raised last.
         self._heard = self._followed = -1000.0
@@ -119,18 +119,14 @@ class Waiters:
         if self._started_in != os.getpid():
             with self._lock:
                 if self._started_in != os.getpid():
-                    self._listening.clear()
                     threading.Thread(target=self._listen_for_ever, name="waiters", daemon=True).start()
                     self._started_in = os.getpid()
-        if not self._listening.is_set():
-            self._listening.wait(1)
 
     def _listen_for_ever(self) -> None:
         while True:
             try:
                 self._listen()
             except (redis.RedisError, OSError, StoreUnavailable):
-                self._listening.clear()
                 time.sleep(0.2)
             except Exception:
                 log.exception("waiters.failed")
@@ -138,7 +134,7 @@ class Waiters:
 
     def _listen(self) -> None:
         with self._store.connections.subscription(self._store.keys.changes, TURN_SECONDS) as messages:
-            self._listening.set()
+            # What was announced before, or while the connection was gone, is in the jobs themselves.
             self._deliver(None, every_change=True)
             read_all = time.monotonic()
             for message in messages:
@@ -165,8 +161,10 @@ class Waiters:
             client.set(keys.awaited, 1, ex=SIGN_SECONDS)
             if following:
                 client.set(keys.followed, 1, ex=SIGN_SECONDS)
-        except redis.RedisError:
-            return  # away or full: all watches are read again every few seconds
+        except OutOfMemoryError:
+            return  # nothing is announced then; all watches are read again every few seconds
+        except redis.RedisError as error:
+            raise StoreUnavailable from error
         self._heard = time.monotonic()
         if following:
             self._followed = self._heard

@@ -1,5 +1,6 @@
 """Clients that wait for a job, woken by the job store's announcements rather than by polling it."""
 
+import contextlib
 import os
 import threading
 import time
@@ -94,11 +95,12 @@ class Waiters:
     @contextmanager
     def stream(self, job_id: str) -> Iterator[Watch]:
         """Hear of every change of a job."""
-        with self._registered(job_id, every_change=True) as watch:
+        # A stream has begun to answer and goes on without: it is read again every few seconds.
+        with self._registered(job_id, every_change=True, must_sign=False) as watch:
             yield watch
 
     @contextmanager
-    def _registered(self, job_id: str, every_change: bool) -> Iterator[Watch]:
+    def _registered(self, job_id: str, every_change: bool, *, must_sign: bool = True) -> Iterator[Watch]:
         self._start()
         watch = Watch(job_id, every_change=every_change)
         with self._lock:
@@ -106,7 +108,8 @@ class Waiters:
         try:
             signed = self._followed if every_change else self._heard
             if time.monotonic() - signed > SIGN_SECONDS / 2:
-                self._raise_signs(every_change)
+                with contextlib.nullcontext() if must_sign else contextlib.suppress(StoreUnavailable):
+                    self._raise_signs(every_change)
             yield watch
         finally:
             with self._lock:

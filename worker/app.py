@@ -28,13 +28,13 @@ def make_app() -> Celery:
     """The application with its tasks; what they need is made in each process, after the fork, at its first task."""
     settings = load_settings()
     app = make_celery(settings)
-    made: dict[int, Any] = {}
+    made: dict[tuple[int, Any], Any] = {}
 
     def of_this_process(build: Any) -> Any:
-        if os.getpid() not in made:
-            made.clear()
-            made[os.getpid()] = build()
-        return made[os.getpid()]
+        key = (os.getpid(), build)
+        if key not in made:
+            made[key] = build()
+        return made[key]
 
     def build_drainer() -> Any:
         # Here, so that the process of the janitor does without scikit-learn.

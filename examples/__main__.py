@@ -18,7 +18,7 @@ def main() -> int:
         registry = Registry(
             Connections(settings.redis_address, timeout_seconds=5),
             Keys(settings.redis_prefix),
-            Storage(settings.data_dir / "storage"),
+            Storage.of(settings),
         )
         there = set(registry.names())
         # Imported late: with all models there, a start need not load scikit-learn.

@@ -5,6 +5,8 @@ ServiceError
 ├── StoreUnavailable            Redis cannot be reached, or not in time
 ├── StoreFull                   Redis is at its memory limit
 ├── StorageFailed               file storage cannot be read or written
+│   ├── StorageFull
+│   └── FileMissing             there is no file of that key
 ├── QueueFull                   the lane has no room
 ├── InvalidRequest              well-formed, but wrong; carries row, column and pointer of each fault
 │   ├── UnknownMethod
@@ -19,6 +21,10 @@ ServiceError
 ├── NothingToRetry
 ├── IdempotencyKeyReused
 ├── TooManyStreams
+├── UploadLost                  an upload that was given up, since it was idle for too long
+├── UnknownFile
+├── FileInUse                   an unfinished job reads the file
+├── InputGone                   the file of a job that is to be retried
 └── ModelUnusable               an artifact that cannot be loaded or registered
     ├── UnsafeArtifact
     └── ArtifactCorrupt
@@ -70,6 +76,18 @@ class StorageFailed(ServiceError):
 
     code = "storage_failed"
     retryable = True
+
+
+class StorageFull(StorageFailed):
+    """The file storage is full; free some space, or have its quota raised, and try again."""
+
+    code = "storage_full"
+
+
+class FileMissing(StorageFailed):
+    """A file is not where it was stored."""
+
+    code = "file_missing"
 
 
 class QueueFull(ServiceError):
@@ -166,6 +184,31 @@ class TooManyStreams(ServiceError):
 
     code = "too_many_streams"
     retryable = True
+
+
+class UploadLost(ServiceError):
+    """The upload was idle for too long and was given up; send the file again."""
+
+    code = "upload_lost"
+    retryable = True
+
+
+class UnknownFile(ServiceError):
+    """There is no such file; it was never uploaded, was deleted, or its time to live is over."""
+
+    code = "file_not_found"
+
+
+class FileInUse(ServiceError):
+    """A job that is not finished reads the file; cancel it first, or wait."""
+
+    code = "file_in_use"
+
+
+class InputGone(ServiceError):
+    """The file that the job read is gone, so its rows cannot be tried again; send the file anew."""
+
+    code = "input_gone"
 
 
 class ModelUnusable(ServiceError):

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from shared.errors import BadSetting
+from shared.place import Place
 
 PREFIX = "FORETELL_"
 
@@ -84,7 +85,27 @@ class Settings(BaseModel):
         15, description="Pause after which an event stream sends a comment, so that proxies keep it open."
     )
 
-    max_body_bytes: Count = Field(16 * 2**20, description="Largest request body, bytes; 413 past it.")
+    storage: str | None = Field(
+        None,
+        description="Where files lie: file:///path, or s3://bucket/prefix of any S3-compatible store, whose key, secret, "
+        "region and endpoint come from the usual AWS_ variables. Unset: the folder `storage` in data_dir.",
+    )
+    input_prefixes: str = Field(
+        "",
+        description="Where jobs may read files by `uri`: prefixes with a blank between them, such as "
+        "`file:///srv/exports/ s3://bucket/incoming/`. Empty: nowhere.",
+    )
+
+    max_body_bytes: Count = Field(16 * 2**20, description="Largest request body that is no file, bytes; 413 past it.")
+    max_upload_bytes: Count = Field(100 * 2**30, description="Largest file that may be sent, bytes; 413 past it.")
+    upload_idle_seconds: Annotated[int, Field(ge=60)] = Field(
+        3600, description="What is left of an upload that nobody finished is removed so long after its last byte."
+    )
+    file_ttl_seconds: Count = Field(
+        7 * 86_400,
+        description="How long a file of `POST /files` is kept; longer while an unfinished job reads it. A file that came "
+        "with a job lives as long as the job.",
+    )
     max_instances: Count = Field(10_000, description="Most rows of one prediction job; 422 past it.")
     max_waiting_jobs: Count = Field(
         10_000, description="Most jobs waiting in one lane (a model version); 429 `queue_full` past it."
@@ -116,6 +137,23 @@ class Settings(BaseModel):
         description="How long a worker under dense traffic lets jobs gather before it pulls again, so that one call "
         "serves several; an idle one never waits. 0: never.",
     )
+    max_batch_jobs: Count = Field(1000, description="Most batch jobs that are not finished; 429 `queue_full` past it.")
+    slice_bytes: Annotated[int, Field(ge=1, le=2**30)] = Field(
+        8 * 2**20,
+        description="Part of a CSV or NDJSON file that is parsed and predicted in one go, bytes; bounds the memory of a "
+        "worker process at some ten times as much.",
+    )
+    slice_rows: Annotated[int, Field(ge=1, le=2**24)] = Field(65_536, description="The same for Parquet, rows.")
+    max_row_bytes: Annotated[int, Field(ge=16, le=2**30)] = Field(
+        2**20, description="Longest row of a CSV or NDJSON file, bytes; a longer one fails alone as `row_too_long`."
+    )
+    chunk_seconds: Seconds = Field(
+        2,
+        description="How much work a chunk of a file should be, at the measured speed; progress, cancelling and recovery "
+        "go by chunks.",
+    )
+    max_chunk_slices: Count = Field(8, description="Most slices of one chunk; the least is one.")
+
     lease_seconds: Seconds = Field(
         5, description="A unit whose worker has not renewed its lease for so long is given to another."
     )
@@ -164,6 +202,23 @@ class Settings(BaseModel):
         if url is not None and not url.startswith(("redis://", "rediss://", "unix://")):
             raise ValueError("must begin with redis://, rediss:// or unix://")
         return url
+
+    @field_validator("storage")
+    @classmethod
+    def _storage_place(cls, url: str | None) -> str | None:
+        if url is not None and not (place := Place.parse(url)).bucket and not place.path:
+            raise ValueError("must name a folder")
+        return url
+
+    @field_validator("input_prefixes")
+    @classmethod
+    def _input_places(cls, prefixes: str) -> str:
+        for prefix in prefixes.split():
+            try:
+                Place.parse(prefix)
+            except ValueError as error:
+                raise ValueError(f"{prefix} {error}") from error
+        return prefixes
 
     @field_validator("data_dir", mode="before")
     @classmethod

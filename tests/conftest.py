@@ -11,7 +11,7 @@ import pytest
 from shared.connection import Connections
 from shared.settings import Settings
 from shared.store import JobStore
-from tests.processes import RedisServer, free_port
+from tests.processes import RedisServer, S3Server, free_port
 
 
 @pytest.fixture
@@ -59,3 +59,13 @@ def redis_server(settings: Settings) -> Iterator[RedisServer]:
 def store(settings: Settings, redis_server: RedisServer) -> JobStore:
     """A job store on that Redis."""
     return JobStore(Connections(settings.redis_address, timeout_seconds=5), settings)
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[S3Server]:
+    """An S3-compatible server, for all tests that want one."""
+    path = Path(tempfile.mkdtemp(prefix="ft-s3-"))
+    server = S3Server(path)
+    yield server
+    server.stop()
+    shutil.rmtree(path, ignore_errors=True)

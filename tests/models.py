@@ -58,7 +58,7 @@ def registry_of(settings: Settings) -> Registry:
     return Registry(
         Connections(settings.redis_address, timeout_seconds=5),
         Keys(settings.redis_prefix),
-        Storage(settings.data_dir / "storage"),
+        Storage.of(settings),
     )
 
 

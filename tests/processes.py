@@ -11,8 +11,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import obstore
 import psutil
 import redis
+from obstore.store import S3Store
 
 from deploy.commands import api_command, redis_command, root, scheduler_command, worker_command
 from shared.settings import Settings, environment_of
@@ -215,3 +217,83 @@ class Http:
             return answer.json if answer.status == 200 and answer.json["done"] else None
 
         return until(finished, seconds, f"job {job_id} is done") or {}
+
+
+class S3Server(Process):
+    """An S3-compatible server with a bucket, on free ports and with its files in a folder of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        ports = {name: free_port() for name in ("master", "volume", "filer", "s3")}
+        self.filer_port = ports["filer"]
+        self.environment = {
+            "AWS_ACCESS_KEY_ID": "key-of-the-tests",
+            "AWS_SECRET_ACCESS_KEY": "secret-of-the-tests",
+            "AWS_REGION": "us-east-1",
+            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{ports['s3']}",
+        }
+        options = [f"-{name}.port={port}" for name, port in ports.items()]
+        options += [f"-{name}.port.grpc={free_port()}" for name in ports]
+        options += [f"-{name}.localSocket={folder / name}.sock" for name in ("filer", "s3")]
+        super().__init__(
+            [
+                str(Path(sys.executable).with_name("weed")),
+                "server",
+                "-filer",
+                "-s3",
+                f"-dir={folder}",
+                "-ip=127.0.0.1",
+                "-ip.bind=127.0.0.1",
+                "-master.telemetry=false",
+                "-master.volumeSizeLimitMB=64",
+                "-volume.max=0",
+                "-s3.port.iceberg=0",
+                "-s3.port.lance=0",
+                *options,
+            ],
+            clean_environment() | self.environment,
+            folder / "s3.log",
+        )
+        try:
+            until(self.takes_files, 60, "S3 answers")
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self, seconds: float = 0.0) -> int:
+        """End it at once: in order it takes half a minute, and nobody needs its files."""
+        self.kill()
+        return super().stop(seconds)
+
+    def store(self) -> S3Store:
+        """The bucket, which the server makes with the first file."""
+        return S3Store(
+            "bucket",
+            access_key_id=self.environment["AWS_ACCESS_KEY_ID"],
+            secret_access_key=self.environment["AWS_SECRET_ACCESS_KEY"],
+            region=self.environment["AWS_REGION"],
+            endpoint=self.environment["AWS_ENDPOINT_URL"],
+            client_options={"allow_http": True},
+            retry_config={"max_retries": 0},
+        )
+
+    def takes_files(self) -> bool:
+        """Whether a file can be written."""
+        try:
+            obstore.put(self.store(), "ready", b"")
+        except (obstore.exceptions.BaseError, OSError):
+            return False
+        return True
+
+    def url(self, prefix: str) -> str:
+        """A place in the bucket, as FORETELL_STORAGE takes it."""
+        return f"s3://bucket/{prefix}"
+
+    def unfinished(self) -> list[str]:
+        """The uploads in parts that were neither completed nor aborted."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.filer_port, timeout=10)
+        connection.request("GET", "/buckets/bucket/.uploads/", headers={"Accept": "application/json"})
+        answer = connection.getresponse()
+        body = answer.read()
+        connection.close()
+        return [entry["FullPath"] for entry in json.loads(body)["Entries"] or []] if answer.status == 200 else []

@@ -37,7 +37,7 @@ def main() -> int:
         settings = load_settings()
         check_server(settings.redis_address, timeout_seconds=5)
         connections = Connections(settings.redis_address, timeout_seconds=5)
-        registry = Registry(connections, Keys(settings.redis_prefix), Storage(settings.data_dir / "storage"))
+        registry = Registry(connections, Keys(settings.redis_prefix), Storage.of(settings))
         read = pyarrow.parquet.read_table if arguments.sample.suffix == ".parquet" else pyarrow.csv.read_csv
         manifest = register(
             registry,

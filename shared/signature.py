@@ -239,20 +239,12 @@ class RowChecker:
         if value is None:
             if feature.nullable:
                 return None, None, ""
-            return (
-                None,
-                "missing_value",
-                f"Column {feature.name} is null, and the model takes no missing values; send {_article(feature.type)}.",
-            )
+            return None, "missing_value", must_be_there(feature)
         checked, code = _CHECKS[feature.type](value)
         if code is not None:
-            return None, code, f"Column {feature.name} must be {_EXPECTED[code]}; found {_shown(value)}."
+            return None, code, must_be(feature.name, code, value)
         if type(value) is str and len(value) > self.max_text_length:
-            return (
-                None,
-                "text_too_long",
-                f"Column {feature.name} has {len(value)} characters; at most {self.max_text_length} are allowed.",
-            )
+            return None, "text_too_long", too_long(feature.name, len(value), self.max_text_length)
         return checked, None, ""
 
     def _columns(self) -> str:
@@ -263,6 +255,21 @@ class RowChecker:
 def escaped(key: str | int) -> str:
     """A key as a part of a JSON pointer (RFC 6901, section 3)."""
     return str(key).replace("~", "~0").replace("/", "~1")
+
+
+def must_be(column: str, code: str, value: Any) -> str:
+    """The message about a value of another type."""
+    return f"Column {column} must be {_EXPECTED[code]}; found {_shown(value)}."
+
+
+def must_be_there(feature: Feature, found: str = "null") -> str:
+    """The message about a missing value of a feature that is not nullable."""
+    return f"Column {feature.name} is {found}, and the model takes no missing values; send {_article(feature.type)}."
+
+
+def too_long(column: str, length: int, most: int) -> str:
+    """The message about a string of too many characters."""
+    return f"Column {column} has {length} characters; at most {most} are allowed."
 
 
 def _article(kind: FeatureType) -> str:

@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Final
 
+from shared.batch import BatchOptions
+
 
 class Status(StrEnum):
     """Where a job stands; the last four are final."""
@@ -68,15 +70,15 @@ def new_job_id() -> str:
 class Counts:
     """Rows of a job; the parts sum up to the total in every snapshot."""
 
-    total: int
+    total: int | None  # None: a file whose rows are not counted yet
     succeeded: int = 0
     failed: int = 0
     skipped: int = 0
 
     @property
-    def pending(self) -> int:
-        """Rows that are neither done nor given up."""
-        return self.total - self.succeeded - self.failed - self.skipped
+    def pending(self) -> int | None:
+        """Rows that are neither done nor given up; None while nobody knows how many there are."""
+        return None if self.total is None else self.total - self.succeeded - self.failed - self.skipped
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -96,6 +98,7 @@ class Spec:
     # Row numbers of the original job, where a retry repeats only some of them.
     retry_rows: tuple[int, ...] | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
+    batch: BatchOptions | None = None  # of a job whose rows are in a file
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -111,7 +114,9 @@ class Job:
     attempt: int = 0  # tries so far; 0 while it waits for the first
     cancel_requested: bool = False
     queue_position: int | None = None  # 1 is next
-    jobs_per_second: float | None = None  # measured pace of its lane, if it had one lately
+    jobs_per_second: float | None = None  # measured pace of its lane, if it had one lately; not of a batch job
+    rows_per_second: float | None = None  # of a batch job that runs, since its first chunk was begun
+    phase: str | None = None  # validating, scoring or finalising; of a batch job that runs
     started_at: datetime | None = None
     finished_at: datetime | None = None
     expires_at: datetime | None = None
@@ -120,6 +125,14 @@ class Job:
     failure: dict[str, Any] | None = None
     errors: tuple[dict[str, Any], ...] = ()  # one entry a failed row: {row, column?, code, message}
     warnings: tuple[str, ...] = ()
+    # Of a batch job that ended: "result", "errors" and "manifest", each {key, name, media_type, encoding, rows, bytes,
+    # sha256}; what a failed or cancelled one had done is there too.
+    outputs: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def kind(self) -> str:
+        """predict (rows in the request) or batch (rows in a file)."""
+        return "batch" if self.spec.batch is not None else "predict"
 
     @property
     def has_result(self) -> bool:

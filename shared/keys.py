@@ -5,13 +5,30 @@ key              type    fields / members                                  lives
 job:<id>         hash    status revision lane queue order attempt fence    result ttl +    all scripts     all scripts
                          total succeeded failed skipped created started    tombstone once
                          finished expires ttl tombstone deadline cancel    finished
-                         seq size; every value below 64 bytes, so that
-                         Redis packs it
+                         seq size kind phase; every value below 64 bytes,
+                         so that Redis packs it
 spec:<id>        string  JSON of shared.job.Spec                           result ttl      submit          read pull
 rows:<id>        string  JSON array of the rows, checked, in feature order result ttl      submit          pull rows
 result:<id>      string  JSON array of the predictions                     result ttl      commit          read
 outcome:<id>     string  JSON {failure?, errors?, warnings?}, if any       result ttl      finish          read
 jobs             stream  j = id, m = model; oldest first                   swept           submit sweep    list sweep
+batches          set     ids of batch jobs that are not done               until done      submit finish   submit
+batch:<id>       hash    plan = waiting, a fence, done; plan_attempt       until done      submit and the  pull_batch
+                         owner owned = who may go on with it until when                    batch scripts   read
+                         layout position rows = what it found; slices =
+                         how many, next = the first that is not handed
+                         out, flying = chunks that run, pace = slices a
+                         second; scored began ended = rows scored, from
+                         when to when; final = a fence, final_attempt;
+                         stop = why it ends early, outcome; head = its
+                         priority; most fraction = failed rows; file
+slices:<id>      list    "start stop rows first_row group fault"           until done      plan            pull_batch
+again:<id>       zset    "first count attempt" of lost chunks, by first    while waiting   release         pull_batch
+parts:<id>       hash    first slice -> JSON of a chunk that is done       until done      commit_chunk    pull_batch
+reasons:<id>     hash    reason -> rows that failed for it                 until done      commit_chunk    pull_batch
+uploads          zset    storage prefixes, by when they are given up       until it ends   api             janitor
+files            zset    ids of uploaded files, by expiry                  until swept     api             janitor
+file:<id>        hash    file = JSON, expires, users = unfinished jobs     until swept     api submit      api submit
 deadlines        zset    id, by the time when it must be done              until done      submit          tick
 lane:<lane>      zset    waiting ids, by time of submit and priority       while waiting   submit release  pull
 pace:<lane>      hash    rate = jobs a second, unit = usual ms of a unit,  1 hour          commit          read submit
@@ -23,7 +40,8 @@ wake:<worker>    list    one entry wakes that worker                       1 min
 bell:<queue>     string  a doorbell is on its way                          5 s             submit tick     submit tick
 fence            string  counter                                           for ever        pull            pull
 leases           zset    fence of every unit that runs, by its deadline    while it runs   pull renew      tick
-unit:<fence>     hash    lane queue worker pulled jobs (blank between)     while it runs   pull            commit tick
+unit:<fence>     hash    lane queue worker pulled jobs (blank between);    while it runs   pull            commit tick
+                         of a batch job also kind first count attempt
 idem:<digest>    string  "<job id> <sha256 of the request>"                a day or the ttlsubmit          submit
 full             string  memory is short: no submits                       seconds         janitor         submit
 sweep            string  where the sweep of `jobs` goes on                 for ever        janitor         janitor
@@ -51,12 +69,18 @@ class Keys:
         self.awaited = f"{self.base}awaited"
         self.followed = f"{self.base}followed"
         self.full = f"{self.base}full"
+        self.files = f"{self.base}files"
         self.jobs = f"{self.base}jobs"
         self.models = f"{self.base}models"
+        self.uploads = f"{self.base}uploads"
 
     def job(self, job_id: str) -> str:
         """The record."""
         return f"{self.base}job:{job_id}"
+
+    def file(self, file_id: str) -> str:
+        """An uploaded file."""
+        return f"{self.base}file:{file_id}"
 
     def lane(self, lane: str) -> str:
         """The waiting jobs of a lane."""
@@ -69,6 +93,10 @@ class Keys:
     def rows(self, job_id: str) -> str:
         """The rows."""
         return f"{self.base}rows:{job_id}"
+
+    def slices(self, job_id: str) -> str:
+        """The slices of a batch job."""
+        return f"{self.base}slices:{job_id}"
 
     def wake(self, worker: str) -> str:
         """The list that a lingering worker waits on."""

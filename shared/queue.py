@@ -15,7 +15,7 @@ TRAIN: Final = "train"
 CONTROL: Final = "control"
 QUEUES: Final = (ONLINE, BATCH, TRAIN, CONTROL)
 # The queues that must have a worker for jobs to be done.
-SERVED: Final = (ONLINE, CONTROL)
+SERVED: Final = (ONLINE, BATCH, CONTROL)
 
 DRAIN: Final = "foretell.drain"
 TICK: Final = "foretell.tick"

@@ -1,12 +1,13 @@
 """What goes into the job store and comes out of it: submissions, units, outcomes, and the parsing of stored jobs."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import orjson
 
+from shared.batch import BatchOptions, Layout, Slice
 from shared.job import Counts, Job, Spec, Status, from_millis
 
 
@@ -30,11 +31,13 @@ class Submission:
 
     id: str
     spec: Spec
-    rows: bytes  # JSON array, checked, in feature order
-    total: int
     alias: str | None  # the alias that was resolved, or None if the version was named
     queue: str
     ttl_seconds: int
+    rows: bytes = b""  # JSON array, checked, in feature order; of a batch job nothing
+    total: int | None = None  # None: the rows of a file are counted later
+    upload: str | None = None  # the name under which the upload of the file was announced
+    file_id: str | None = None  # the file, if it was uploaded before
     deadline_seconds: float | None = None
     idempotency: tuple[str, str] | None = None  # digest of the key, digest of the request
 
@@ -70,6 +73,48 @@ class Unit:
     ring: bool
     jobs: tuple[Leased, ...]
 
+    @property
+    def job_ids(self) -> tuple[str, ...]:
+        """The jobs that it is made of."""
+        return tuple(job.id for job in self.jobs)
+
+
+NOT_COUNTED: Final = Counts(total=None)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BatchUnit:
+    """A piece of a batch job's work that this worker may do until its lease is over."""
+
+    fence: str
+    job_id: str
+    queue: str
+    kind: Literal["plan", "chunk", "final"]
+    ring: bool
+    attempt: int
+    spec: Spec
+    layout: Layout | None  # None: the plan has not found it out yet
+    position: dict[str, Any]  # where the plan goes on
+    stop: str  # why the job ends early: cancelled, failed_rows, failed; empty if it does not
+    outcome: dict[str, Any]  # of a job that failed
+    rows: int  # rows of the file that are known so far
+    counted: bool  # whether these are all
+    first: int = 0  # of a chunk: the number of its first slice
+    slices: tuple[Slice, ...] = ()
+    parts: tuple[tuple[int, dict[str, Any]], ...] = ()  # of the final unit: first slice and part, in order
+    reasons: dict[str, int] = field(default_factory=dict)  # of the final unit: rows that failed by reason
+    counts: Counts = NOT_COUNTED  # of the final unit
+
+    @property
+    def lane(self) -> str:
+        """A batch job is its own lane."""
+        return self.job_id
+
+    @property
+    def job_ids(self) -> tuple[str, ...]:
+        """The job that it belongs to."""
+        return (self.job_id,)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outcome:
@@ -100,7 +145,10 @@ class AliasMoved(Exception):  # not an error: the caller resolves the alias agai
 
 def dump_spec(spec: Spec) -> bytes:
     """A spec as JSON, without what is empty."""
-    return orjson.dumps({name: value for name, value in asdict_shallow(spec).items() if value})
+    fields = {name: value for name, value in asdict_shallow(spec).items() if value}
+    if spec.batch is not None:
+        fields["batch"] = spec.batch.to_dict()
+    return orjson.dumps(fields)
 
 
 def asdict_shallow(spec: Spec) -> dict[str, Any]:
@@ -113,7 +161,61 @@ def load_spec(raw: bytes) -> Spec:
     fields: dict[str, Any] = orjson.loads(raw)
     if "retry_rows" in fields:
         fields["retry_rows"] = tuple(fields["retry_rows"])
+    if "batch" in fields:
+        fields["batch"] = BatchOptions.from_dict(fields["batch"])
     return Spec(**fields)
+
+
+def dump_slice(piece: Slice) -> str:
+    """A slice as it is kept in Redis."""
+    return f"{piece.start} {piece.stop} {piece.rows} {piece.first_row} {piece.group} {piece.fault or ''}"
+
+
+def load_slice(raw: bytes) -> Slice:
+    """What `dump_slice` gave."""
+    start, stop, rows, first_row, group, fault = raw.decode().split(" ")
+    return Slice(
+        start=int(start),
+        stop=int(stop),
+        rows=int(rows),
+        first_row=int(first_row),
+        group=int(group),
+        fault=fault or None,
+    )
+
+
+def load_batch_unit(reply: Sequence[Any]) -> BatchUnit:
+    """What pull_batch.lua gave."""
+    fence, job_id, ring, kind, attempt, spec, state, *more = reply
+    layout, position, stop, outcome, rows, plan = state
+    extra: dict[str, Any] = {}
+    if kind == b"chunk":
+        extra = {"first": more[0], "slices": tuple(map(load_slice, more[1:]))}
+    elif kind == b"final":
+        parts, reasons, succeeded, failed, total = more
+        extra = {
+            "parts": tuple(
+                sorted((int(first), orjson.loads(part)) for first, part in zip(parts[::2], parts[1::2], strict=True))
+            ),
+            "reasons": {reason.decode(): int(rows) for reason, rows in zip(reasons[::2], reasons[1::2], strict=True)},
+            "counts": Counts(total=int(total) if total else None, succeeded=int(succeeded), failed=int(failed)),
+        }
+    return BatchUnit(
+        fence=fence.decode(),
+        job_id=job_id.decode(),
+        queue="batch",
+        kind=kind.decode(),
+        ring=ring == 1,
+        attempt=attempt,
+        spec=load_spec(spec),
+        layout=Layout.from_dict(orjson.loads(layout)) if layout else None,
+        position=orjson.loads(position) if position else {},
+        stop=stop.decode(),
+        outcome=orjson.loads(outcome) if outcome else {},
+        rows=int(rows),
+        counted=plan == b"done",
+        **extra,
+    )
 
 
 def load_job(entry: Sequence[Any]) -> Job:
@@ -133,6 +235,8 @@ def load_job(entry: Sequence[Any]) -> Job:
         expires,
         cancel,
         size,
+        kind,
+        phase,
     ) = record
     extra: dict[str, Any] = orjson.loads(outcome) if outcome else {}
     created_at = from_millis(created)
@@ -143,19 +247,25 @@ def load_job(entry: Sequence[Any]) -> Job:
         revision=int(revision),
         spec=load_spec(spec),
         counts=Counts(
-            total=int(total), succeeded=int(succeeded or 0), failed=int(failed or 0), skipped=int(skipped or 0)
+            total=int(total) if total else None,
+            succeeded=int(succeeded or 0),
+            failed=int(failed or 0),
+            skipped=int(skipped or 0),
         ),
         attempt=int(attempt),
         cancel_requested=cancel == b"1",
         queue_position=None if position is None else position + 1,
-        jobs_per_second=float(rate) if rate else None,
+        jobs_per_second=float(rate) if rate and not kind else None,
+        rows_per_second=float(rate) if rate and kind else None,
+        phase=phase.decode() or None if phase else None,
         created_at=created_at,
         started_at=from_millis(started),
         finished_at=from_millis(finished),
         expires_at=from_millis(expires),
         predictions=result or None,
-        stored_bytes=int(size) if size else None,
+        stored_bytes=int(size) if size and not kind else None,
         failure=extra.get("failure"),
         errors=tuple(extra.get("errors", ())),
         warnings=tuple(extra.get("warnings", ())),
+        outputs=extra.get("outputs", {}),
     )

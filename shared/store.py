@@ -17,6 +17,8 @@ from shared.errors import (
     QueueFull,
     StoreFull,
     StoreUnavailable,
+    UnknownFile,
+    UploadLost,
 )
 from shared.job import PRIORITY_SECONDS, Job, from_millis
 from shared.keys import Keys, predict_lane
@@ -36,6 +38,12 @@ from shared.records import (
 )
 from shared.settings import Settings
 
+SCRIPTS: Final = (
+    *("submit", "read", "rows", "list", "cancel", "delete"),
+    *("pull", "renew", "commit", "release", "call_worker", "tick", "sweep"),
+    *("pull_batch", "plan", "commit_chunk", "commit_final", "fail_batch"),
+    *("upload", "file_add", "file_delete", "sweep_files"),
+)
 # Entries of the list that one request looks at for a filter.
 LIST_SCAN: Final = 5000
 SWEEP_PAGE: Final = 1000
@@ -49,25 +57,14 @@ class JobStore:
         self.keys = Keys(settings.redis_prefix)
         self._settings = settings
         self._tombstone_millis = settings.tombstone_seconds * 1000
-        self._scripts = loaded(
-            (
-                "submit",
-                "read",
-                "rows",
-                "list",
-                "cancel",
-                "delete",
-                "pull",
-                "renew",
-                "commit",
-                "release",
-                "call_worker",
-                "tick",
-                "sweep",
-            )
-        )
+        self._scripts = loaded(SCRIPTS)
 
-    def _run(self, name: str, *arguments: Any) -> Any:
+    def run(self, name: str, *arguments: Any) -> Any:
+        """Run a script of ours.
+
+        Raises:
+            StoreUnavailable, StoreFull
+        """
         return self.connections.script(self._scripts[name], self.keys.base, *arguments)
 
     # For the API
@@ -76,17 +73,23 @@ class JobStore:
         """Accept a job, in one round trip.
 
         Raises:
-            AliasMoved, QueueFull, StoreFull, StoreUnavailable, IdempotencyKeyReused
+            AliasMoved, QueueFull, StoreFull, StoreUnavailable, IdempotencyKeyReused, UploadLost, UnknownFile
         """
-        spec = job.spec
+        spec, batch = job.spec, job.spec.batch
         key, digest = job.idempotency or ("", "")
-        reply = self._run(
-            "submit", job.id, dump_spec(spec), job.rows, predict_lane(spec.model, spec.version), job.queue,
-            PRIORITY_SECONDS[spec.priority] * 1_000_000, job.total, job.ttl_seconds * 1000, self._tombstone_millis,
+        more: tuple[Any, ...] = ()
+        if batch is not None:
+            limits = (batch.max_failed_rows, batch.max_failed_fraction)
+            more = ("batch", job.upload or "", job.file_id or "", *("" if limit is None else limit for limit in limits))
+        reply = self.run(
+            "submit", job.id, dump_spec(spec), job.rows,
+            job.id if batch else predict_lane(spec.model, spec.version), job.queue,
+            PRIORITY_SECONDS[spec.priority] * 1_000_000, "" if job.total is None else job.total,
+            job.ttl_seconds * 1000, self._tombstone_millis,
             "" if job.deadline_seconds is None else max(1, int(job.deadline_seconds * 1000)),
-            self._settings.max_waiting_jobs,
+            self._settings.max_batch_jobs if batch else self._settings.max_waiting_jobs,
             key, digest, max(self._settings.idempotency_seconds, job.ttl_seconds) * 1000,
-            spec.model, job.alias or "", spec.version,
+            spec.model, job.alias or "", spec.version, *more,
         )  # fmt: skip
         match reply[0]:
             case b"accepted":
@@ -105,11 +108,16 @@ class JobStore:
                 raise AliasMoved
             case b"full":
                 raise StoreFull
+            case b"upload_lost":
+                raise UploadLost
+            case b"file_gone":
+                raise UnknownFile(f"There is no file {job.file_id}.")
             case _:
                 rate = float(reply[2] or 0)
                 wait = min(120, max(1, round(reply[1] / rate / 10))) if rate else 5
                 raise QueueFull(
-                    f"{reply[1]} jobs are waiting for {spec.model}; try again in {wait} s", retry_after_seconds=wait
+                    f"{reply[1]} jobs are waiting{'' if batch else f' for {spec.model}'}; try again in {wait} s",
+                    retry_after_seconds=wait,
                 )
 
     def read(self, job_id: str, *, known_revision: int | None = None, with_result: bool = True) -> Job | None:
@@ -118,7 +126,7 @@ class JobStore:
         Raises:
             JobNotFound, JobGone, StoreUnavailable
         """
-        entry = self._run(
+        entry = self.run(
             "read", "full" if with_result else "head", job_id, "" if known_revision is None else known_revision
         )[0]
         if entry == 0:
@@ -132,7 +140,7 @@ class JobStore:
         if not job_ids:
             return {}
         arguments = [argument for job_id in job_ids for argument in (job_id, "")]
-        entries = self._run("read", "full" if with_result else "head", *arguments)
+        entries = self.run("read", "full" if with_result else "head", *arguments)
         return {
             job_id: None if entry in (0, 1) else load_job(entry) for job_id, entry in zip(job_ids, entries, strict=True)
         }
@@ -143,7 +151,7 @@ class JobStore:
         Raises:
             JobGone, StoreUnavailable
         """
-        rows = self._run("rows", job_id)
+        rows = self.run("rows", job_id)
         if rows is None:
             raise JobGone(f"Job {job_id} was deleted, or its time to live is over.")
         parsed: list[Any] = orjson.loads(rows)
@@ -166,11 +174,18 @@ class JobStore:
         return waiting, float(rate) if rate else None
 
     def page(
-        self, *, limit: int, cursor: str = "", status: str = "", model: str = "", created_after: datetime | None = None
+        self,
+        *,
+        limit: int,
+        cursor: str = "",
+        status: str = "",
+        kind: str = "",
+        model: str = "",
+        created_after: datetime | None = None,
     ) -> tuple[list[Job], str | None]:
         """Jobs, newest first, and the cursor of the next page; a rare status may make a page shorter than `limit`."""
         after = "" if created_after is None else max(0, int(created_after.timestamp() * 1000))
-        following, *ids = self._run("list", cursor, limit, status, model, after, LIST_SCAN)
+        following, *ids = self.run("list", cursor, limit, status, model, after, LIST_SCAN, kind)
         jobs = self.read_many([job_id.decode() for job_id in ids])
         return [job for job in jobs.values() if job is not None], following.decode() or None
 
@@ -180,7 +195,7 @@ class JobStore:
         Raises:
             JobNotFound, JobGone, JobFinished, StoreUnavailable
         """
-        match self._run("cancel", job_id):
+        match self.run("cancel", job_id):
             case b"unknown":
                 raise JobNotFound(f"There is no job {job_id}.")
             case b"gone":
@@ -196,7 +211,7 @@ class JobStore:
         Raises:
             JobNotFound, JobGone, JobNotFinished, StoreUnavailable
         """
-        match self._run("delete", job_id, self._tombstone_millis):
+        match self.run("delete", job_id, self._tombstone_millis):
             case b"unknown":
                 raise JobNotFound(f"There is no job {job_id}.")
             case b"gone":
@@ -227,7 +242,7 @@ class JobStore:
         `lane` is that of the worker's last unit, from which it is expected to pull again.
         """
         settings = self._settings
-        reply = self._run(
+        reply = self.run(
             "pull", queue, worker, settings.micro_batch_jobs, settings.micro_batch_rows,
             int(settings.lease_seconds * 1000), int(linger_seconds * 1000), int(answered), DEADLINE, lane,
         )  # fmt: skip
@@ -239,7 +254,7 @@ class JobStore:
 
     def renew(self, fence: str) -> frozenset[str] | None:
         """Prolong a lease: the ids that need not be worked on any more, or None if the lease is lost."""
-        reply = self._run("renew", fence, int(self._settings.lease_seconds * 1000))
+        reply = self.run("renew", fence, int(self._settings.lease_seconds * 1000))
         return None if reply is None else frozenset(job_id.decode() for job_id in reply)
 
     def commit(self, fence: str, outcomes: Sequence[Outcome], cpu_seconds: float = 0.0) -> Committed:
@@ -255,28 +270,28 @@ class JobStore:
                 orjson.dumps(extra) if extra else b"",
                 "" if outcome.stored_bytes is None else outcome.stored_bytes,
             )  # fmt: skip
-        written, *kept = self._run("commit", *arguments)
+        written, *kept = self.run("commit", *arguments)
         return Committed(written=written, kept=frozenset(job_id.decode() for job_id in kept))
 
     def release(self, fence: str, outcome: bytes) -> tuple[bool, str]:
         """Give a unit back; jobs with no attempt left fail with `outcome`. Returns whether to ring, and the queue."""
-        ring, queue = self._run("release", fence, self._settings.max_attempts, outcome)
+        ring, queue = self.run("release", fence, self._settings.max_attempts, outcome)
         return ring == 1, queue.decode()
 
     def call_worker(self, queue: str, lane: str) -> bool:
         """Stop pulling from `lane`, and get another worker to look; True: a doorbell must be published."""
-        return bool(self._run("call_worker", queue, lane) == 1)
+        return bool(self.run("call_worker", queue, lane) == 1)
 
     # For the janitor
 
     def tick(self, queues: Sequence[str]) -> tuple[int, int, list[str]]:
         """Expired leases and deadlines: how many jobs went back, how many ended, and the queues to ring."""
-        again, done, *ring = self._run("tick", self._settings.max_attempts, WORKER_LOST, DEADLINE, *queues)
+        again, done, *ring = self.run("tick", self._settings.max_attempts, WORKER_LOST, DEADLINE, *queues)
         return again, done, [queue.decode() for queue in ring]
 
     def sweep(self) -> list[tuple[str, str]]:
         """Take a page of expired jobs out of the list; returns (entry, id) of those whose files must go first."""
-        stored = self._run("sweep", SWEEP_PAGE)
+        stored = self.run("sweep", SWEEP_PAGE)
         return [(entry.decode(), job_id.decode()) for entry, job_id in stored]
 
     def swept(self, entry: str) -> None:

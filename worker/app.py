@@ -1,7 +1,7 @@
 """The Celery application of the workers: `celery -A worker.app worker -Q <queue>`."""
 
 import os
-from typing import Any
+from typing import Any, Final
 
 import billiard
 import structlog
@@ -11,11 +11,12 @@ from redis.exceptions import RedisError
 
 from shared.connection import Connections
 from shared.errors import ServiceError, StoreUnavailable
+from shared.files import Files
 from shared.heartbeat import beat_for_ever
 from shared.keys import Keys
 from shared.logs import configure_logs
 from shared.process import die_with_parent
-from shared.queue import CONTROL, DRAIN, TICK, Doorbell, make_celery
+from shared.queue import BATCH, CONTROL, DRAIN, TICK, Doorbell, make_celery
 from shared.settings import load_settings
 from shared.storage import Storage
 from shared.store import JobStore
@@ -23,12 +24,15 @@ from worker.janitor import Janitor
 
 log = structlog.get_logger()
 
+BATCH_NICENESS: Final = 5
+
 
 def make_app() -> Celery:
     """The application with its tasks; what they need is made in each process, after the fork, at its first task."""
     settings = load_settings()
     app = make_celery(settings)
     made: dict[tuple[int, Any], Any] = {}
+    parent: dict[str, tuple[str, ...]] = {"queues": ()}
 
     def of_this_process(build: Any) -> Any:
         key = (os.getpid(), build)
@@ -36,20 +40,20 @@ def make_app() -> Celery:
             made[key] = build()
         return made[key]
 
-    def build_drainer() -> Any:
+    def build_drainers() -> Any:
         # Here, so that the process of the janitor does without scikit-learn.
         from worker.services import build_services
 
-        return build_services(settings, app).drainer
+        return build_services(settings, app).drainers
 
     def build_janitor() -> Janitor:
         store = JobStore(Connections(settings.redis_address, timeout_seconds=5), settings)
-        return Janitor(store, Storage(settings.data_dir / "storage"), Doorbell(app).ring, settings)
+        return Janitor(store, Files(store, settings), Storage.of(settings), Doorbell(app).ring, settings)
 
     @app.task(name=DRAIN)
     def drain(queue: str) -> None:
         try:
-            of_this_process(build_drainer).drain(queue)
+            of_this_process(build_drainers)[queue].drain(queue)
         except StoreUnavailable:
             log.warning("drain.interrupted", queue=queue, reason="Redis is away")
 
@@ -68,7 +72,8 @@ def make_app() -> Celery:
     def import_once(options: dict[str, Any], **_: Any) -> None:
         # In the parent, so that its children share the memory and start at once. It never predicts: OpenMP used
         # before a fork makes the children hang.
-        if CONTROL not in (options.get("queues") or ()):
+        parent["queues"] = tuple(options.get("queues") or ())
+        if CONTROL not in parent["queues"]:
             import worker.services  # noqa: F401
 
     @worker_process_init.connect(weak=False)
@@ -79,6 +84,9 @@ def make_app() -> Celery:
         if process._parent_pid:  # the solo pool runs tasks in the worker itself, which is nobody's child here
             die_with_parent(process._parent_pid)
         threadpoolctl.threadpool_limits(1)
+        if BATCH in parent["queues"]:
+            # Small predictions go first where both want the processor.
+            os.nice(BATCH_NICENESS)
 
     @worker_ready.connect(weak=False)
     def announce(sender: Any, **_: Any) -> None:

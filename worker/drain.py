@@ -1,42 +1,56 @@
-"""Draining: pull micro-batches, predict, commit, until nothing waits; then linger for a moment before letting go."""
+"""Draining: pull units and work on them until nothing waits; then linger for a moment before letting go."""
 
 import os
 import socket
 import time
 from collections.abc import Callable
+from typing import Final, Generic, Protocol, TypeVar
 
 import redis
 import structlog
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_exponential
 
 from shared.errors import StoreFull, StoreUnavailable
-from shared.records import Committed, Outcome, Unit
+from shared.records import BatchUnit, Unit
 from shared.settings import Settings
 from shared.store import JobStore
-from worker.lease import LeaseKeeper
-from worker.micro_batch import MicroBatchRunner
 
 log = structlog.get_logger()
 
+AnyUnit = TypeVar("AnyUnit", Unit, BatchUnit)
+Answer = TypeVar("Answer")
+# The name of this process in Redis; workers fork, so it is asked for and not kept.
+_STARTED: Final = time.time_ns()
 
-class Drainer:
-    """What a worker process does between two doorbells."""
 
-    def __init__(
-        self, store: JobStore, runner: MicroBatchRunner, ring: Callable[[str], None], settings: Settings
-    ) -> None:
+def worker_name() -> str:
+    """Who this process is, for Redis."""
+    return f"{socket.gethostname()}-{os.getpid()}-{_STARTED:x}"
+
+
+class Work(Protocol[AnyUnit]):
+    """What one queue's units are and how they are done: micro-batches, or pieces of batch jobs."""
+
+    def pull(self, worker: str, *, linger_seconds: float, answered: bool, lane: str) -> AnyUnit | None:
+        """Lease a unit, if there is one; raises StoreUnavailable."""
+
+    def do(self, unit: AnyUnit) -> None:
+        """Do it and commit it; raises StoreUnavailable."""
+
+    def pause(self, unit: AnyUnit) -> None:
+        """Let more work gather before the next pull, where that pays."""
+
+
+class Drainer(Generic[AnyUnit]):
+    """What a worker process does between two doorbells of one queue."""
+
+    def __init__(self, work: Work[AnyUnit], store: JobStore, call: Callable[[str], None], settings: Settings) -> None:
+        self._work: Work[AnyUnit] = work
         self._store = store
-        self._runner = runner
-        self._ring = ring
+        self._call = call
         self._settings = settings
-        self._leases = LeaseKeeper(
-            store, self._call, lease_seconds=settings.lease_seconds, timeout_seconds=settings.unit_timeout_seconds
-        )
-        self._name = f"{socket.gethostname()}-{os.getpid()}-{time.time_ns():x}"
+        self._name = worker_name()
         self._waiting: redis.Redis | None = None
-        # Jobs that this process does lately, and when its last unit ended.
-        self._jobs_per_second = 0.0
-        self._last_unit = 0.0
 
     def drain(self, queue: str) -> None:
         """Answer a doorbell.
@@ -49,44 +63,35 @@ class Drainer:
         while True:
             left = end - time.monotonic()
             linger_seconds = min(max(left, 0), self._settings.linger_seconds)
-            unit = self._store.pull(queue, self._name, linger_seconds=linger_seconds, answered=answered, lane=lane)
+            unit = self._work.pull(self._name, linger_seconds=linger_seconds, answered=answered, lane=lane)
             answered = False
             if unit is not None:
                 lane = unit.lane
-                self._work(unit)
+                self._do(unit)
                 if time.monotonic() >= end:
                     # Time for Celery to look after this process; whoever is free goes on.
                     self._hand_over(queue, lane)
                     return
-                self._let_gather(len(unit.jobs))
+                self._work.pause(unit)
             elif left <= 0 or not self._linger(left):
                 self._last_look(queue, lane)
                 return
+
+    def _do(self, unit: AnyUnit) -> None:
+        if unit.ring:
+            self._call(unit.queue)
+        self._work.do(unit)
 
     def _hand_over(self, queue: str, lane: str) -> None:
         if self._store.call_worker(queue, lane):
             self._call(queue)
 
     def _last_look(self, queue: str, lane: str) -> None:
-        """Stop lingering; a job that came in this moment has woken nobody but us, and is done first."""
-        unit = self._store.pull(queue, self._name, linger_seconds=0, answered=False, lane=lane)
+        """Stop lingering; work that came in this moment has woken nobody but us, and is done first."""
+        unit = self._work.pull(self._name, linger_seconds=0, answered=False, lane=lane)
         if unit is not None:
-            self._work(unit)
+            self._do(unit)
             self._hand_over(queue, unit.lane)
-
-    def _let_gather(self, jobs: int) -> None:
-        """Under dense traffic let some jobs gather before the next pull, so that a call serves several of them.
-
-        A pull, a predict call and a commit cost the same for one small job as for ten. An idle worker never waits here:
-        only one that has lately seen jobs come in faster than it would wait for the next.
-        """
-        now, pause = time.monotonic(), self._settings.gather_seconds
-        per_second = jobs / max(now - self._last_unit, 1e-6)
-        self._last_unit = now
-        # The average forgets a burst as soon as jobs come slowly.
-        self._jobs_per_second = min(0.8 * self._jobs_per_second + 0.2 * per_second, 10 * per_second)
-        if self._jobs_per_second * pause >= 1 and jobs < self._settings.micro_batch_jobs // 2:
-            time.sleep(pause)
 
     def _linger(self, left: float) -> bool:
         """Wait to be woken; False if nobody did."""
@@ -100,46 +105,29 @@ class Drainer:
         except redis.RedisError as error:
             raise StoreUnavailable from error
 
-    def _work(self, unit: Unit) -> None:
-        if unit.ring:
-            self._call(unit.queue)
-        started, cpu_before = time.perf_counter(), time.thread_time()
-        with self._leases.keep(unit) as unwanted:
-            outcomes = self._runner.run(unit, unwanted)
-            predicted = time.perf_counter()
-            committed = self._commit(unit, outcomes, time.thread_time() - cpu_before)
-            self._runner.discard(unit, outcomes, committed.kept)
-        log.info(
-            "unit.committed",
-            lane=unit.lane,
-            fence=unit.fence,
-            jobs=len(unit.jobs),
-            written=committed.written,
-            rows=sum(outcome.succeeded + outcome.failed for outcome in outcomes),
-            failed_rows=sum(outcome.failed for outcome in outcomes),
-            run_ms=round((predicted - started) * 1000, 2),
-            commit_ms=round((time.perf_counter() - predicted) * 1000, 2),
-            job_ids=[job.id for job in unit.jobs],
-            request_ids=[job.spec.request_id for job in unit.jobs],
-            **(
-                {"traceparents": traces}
-                if (traces := [job.spec.traceparent for job in unit.jobs if job.spec.traceparent])
-                else {}
-            ),
-        )
 
-    def _commit(self, unit: Unit, outcomes: list[Outcome], cpu_seconds: float) -> Committed:
-        """Write the outcomes; while Redis is away, for as long as anybody may still want them."""
-        attempts = Retrying(
-            retry=retry_if_exception_type((StoreUnavailable, StoreFull)),
-            wait=wait_exponential(multiplier=0.1, max=2),
-            stop=stop_after_delay(self._settings.unit_timeout_seconds),
-            reraise=True,
-        )
-        return attempts(self._store.commit, unit.fence, outcomes, cpu_seconds)
+def caller(ring: Callable[[str], None]) -> Callable[[str], None]:
+    """Rings for a queue; a bell that cannot be rung is rung by the janitor."""
 
-    def _call(self, queue: str) -> None:
+    def call(queue: str) -> None:
         try:
-            self._ring(queue)
+            ring(queue)
         except Exception as error:  # noqa: BLE001  # whatever the broker's client raises: a bell is only a hint
             log.warning("doorbell.not_rung", queue=queue, error=type(error).__name__)
+
+    return call
+
+
+def until_written(write: Callable[[], Answer], seconds: float) -> Answer:
+    """Commit; while Redis is away, for as long as anybody may still want it.
+
+    Raises:
+        StoreUnavailable, StoreFull: it was away for longer.
+    """
+    attempts = Retrying(
+        retry=retry_if_exception_type((StoreUnavailable, StoreFull)),
+        wait=wait_exponential(multiplier=0.1, max=2),
+        stop=stop_after_delay(seconds),
+        reraise=True,
+    )
+    return attempts(write)

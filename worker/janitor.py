@@ -9,23 +9,29 @@ from typing import Any, Final
 import structlog
 from redis.exceptions import OutOfMemoryError
 
-from shared.queue import ONLINE
+from shared.files import Files
+from shared.queue import BATCH, ONLINE
 from shared.settings import Settings
-from shared.storage import Storage, job_prefix
+from shared.storage import Storage, file_prefix, job_prefix
 from shared.store import JobStore
 
 log = structlog.get_logger()
 
 # Past this part of Redis's memory submits are refused, so that running work and doorbells still have room.
 WATERMARK: Final = 0.9
-DRAINED: Final = (ONLINE,)
+DRAINED: Final = (ONLINE, BATCH)
+# Uploads and files that one round removes.
+MOST_SWEPT: Final = 100
 
 
 class Janitor:
     """One of any number of janitors."""
 
-    def __init__(self, store: JobStore, storage: Storage, ring: Callable[[str], None], settings: Settings) -> None:
+    def __init__(
+        self, store: JobStore, files: Files, storage: Storage, ring: Callable[[str], None], settings: Settings
+    ) -> None:
         self._store = store
+        self._files = files
         self._storage = storage
         self._ring = ring
         self._settings = settings
@@ -45,6 +51,19 @@ class Janitor:
         for entry, job_id in self._store.sweep():
             self._storage.delete(job_prefix(job_id))
             self._store.swept(entry)
+        self._sweep_files()
+
+    def _sweep_files(self) -> None:
+        """Remove what is left of uploads that nobody finished, and files whose time to live is over."""
+        uploads, files = self._files.expired(MOST_SWEPT)
+        for prefix in uploads:
+            self._storage.delete(prefix)
+            self._files.swept(upload=prefix)
+        for file_id in files:
+            self._storage.delete(file_prefix(file_id))
+            self._files.swept(file_id=file_id)
+        if uploads or files:
+            log.info("janitor.swept", uploads=len(uploads), files=len(files))
 
     def _watch_memory(self) -> None:
         """Put up the sign `full` while memory is short; it falls by itself when no janitor renews it."""

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import structlog
 
 from shared.errors import ServiceError
-from shared.records import TIMED_OUT, Unit
+from shared.records import TIMED_OUT, BatchUnit, Unit
 from shared.store import JobStore
 
 log = structlog.get_logger()
@@ -30,14 +30,14 @@ class LeaseKeeper:
         self._ring = ring
         self._pause_seconds = lease_seconds / 3
         self._timeout_seconds = timeout_seconds
-        self._unit: Unit | None = None
+        self._unit: Unit | BatchUnit | None = None
         self._since = 0.0
         self._unwanted: frozenset[str] = frozenset()
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
 
     @contextmanager
-    def keep(self, unit: Unit) -> Iterator[Callable[[], frozenset[str]]]:
+    def keep(self, unit: Unit | BatchUnit) -> Iterator[Callable[[], frozenset[str]]]:
         """Renew the unit's lease while the block runs; gives a function that tells which jobs nobody wants any more."""
         if self._thread is None or not self._thread.is_alive():
             self._thread = threading.Thread(target=self._renew_for_ever, name="lease", daemon=True)
@@ -49,6 +49,11 @@ class LeaseKeeper:
         finally:
             with self._changed:
                 self._unit = None
+
+    def progressed(self) -> None:
+        """The unit that runs is not stuck: its time begins anew."""
+        with self._changed:
+            self._since = time.monotonic()
 
     def _renew_for_ever(self) -> None:
         while True:
@@ -62,7 +67,7 @@ class LeaseKeeper:
                 self._give_up(unit)
             self._renew(unit)
 
-    def _renew(self, unit: Unit) -> None:
+    def _renew(self, unit: Unit | BatchUnit) -> None:
         try:
             unwanted = self._store.renew(unit.fence)
         except ServiceError as error:
@@ -70,10 +75,10 @@ class LeaseKeeper:
             return
         with self._changed:
             if self._unit is unit:
-                self._unwanted = frozenset(job.id for job in unit.jobs) if unwanted is None else unwanted
+                self._unwanted = frozenset(unit.job_ids) if unwanted is None else unwanted
 
-    def _give_up(self, unit: Unit) -> None:
-        log.error("unit.timed_out", fence=unit.fence, lane=unit.lane, job_ids=[job.id for job in unit.jobs])
+    def _give_up(self, unit: Unit | BatchUnit) -> None:
+        log.error("unit.timed_out", fence=unit.fence, lane=unit.lane, job_ids=list(unit.job_ids))
         try:
             ring, queue = self._store.release(unit.fence, TIMED_OUT)
             if ring:

@@ -7,9 +7,8 @@ from typing import Any, Final
 
 import orjson
 import structlog
-from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_exponential
 
-from shared.errors import ServiceError, StorageFailed, StoreUnavailable
+from shared.errors import ServiceError
 from shared.job import Status
 from shared.records import Leased, Outcome, Unit
 from shared.storage import Storage, result_key
@@ -22,8 +21,6 @@ log = structlog.get_logger()
 # takes a predict call a column.
 MOST_BLAMED_ROWS: Final = 5
 BLAME_SECONDS: Final = 1.0
-# How long a model whose bytes or manifest cannot be read for the moment is tried again.
-LOAD_SECONDS: Final = 30
 NOT_FINITE: Final = "Some predictions were not finite numbers (NaN or infinity); they are null in the result."
 
 
@@ -40,7 +37,7 @@ class MicroBatchRunner:
         """An outcome for each job; `unwanted` tells which jobs have been cancelled or lost by now."""
         spec = unit.jobs[0].spec
         try:
-            model = self._load(spec.model, spec.version)
+            model = self._models.patiently(spec.model, spec.version)
         except (ServiceError, MemoryError) as error:
             log.exception("model.not_loaded", model=spec.model, version=spec.version)
             return [_failed(job, *_load_failure(error)) for job in unit.jobs]
@@ -59,16 +56,6 @@ class MicroBatchRunner:
         for outcome in outcomes:
             if outcome.stored_bytes is not None and outcome.id not in kept:
                 self._storage.delete(result_key(outcome.id, attempts[outcome.id]))
-
-    def _load(self, name: str, version: int) -> LoadedModel:
-        """The model; while storage or Redis is away it is tried again for a moment."""
-        attempts = Retrying(
-            retry=retry_if_exception_type((StorageFailed, StoreUnavailable)),
-            wait=wait_exponential(multiplier=0.1, max=2),
-            stop=stop_after_delay(LOAD_SECONDS),
-            reraise=True,
-        )
-        return attempts(self._models.get, name, version)
 
     def _group(
         self,

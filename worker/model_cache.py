@@ -2,10 +2,16 @@
 
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_exponential
+
+from shared.errors import StorageFailed, StoreUnavailable
 from shared.registry import Manifest, Registry
 from worker.formats import load_verified
+
+# How long a model whose bytes or manifest cannot be read for the moment is tried again.
+LOAD_SECONDS: Final = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +49,20 @@ class ModelCache:
         model = LoadedModel(manifest, load_verified(manifest, self._registry.artifact(manifest)))
         self._models[key] = model
         return model
+
+    def patiently(self, name: str, version: int) -> LoadedModel:
+        """The model; while storage or Redis is away it is tried again for a moment.
+
+        Raises:
+            ModelNotFound, ModelUnusable, StorageFailed, StoreUnavailable
+        """
+        attempts = Retrying(
+            retry=retry_if_exception_type((StorageFailed, StoreUnavailable)),
+            wait=wait_exponential(multiplier=0.1, max=2),
+            stop=stop_after_delay(LOAD_SECONDS),
+            reraise=True,
+        )
+        return attempts(self.get, name, version)
 
     def _make_room(self, size_bytes: int) -> None:
         used = sum(model.manifest.size_bytes for model in self._models.values())

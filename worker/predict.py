@@ -80,7 +80,7 @@ def _isolate(
         return _call(estimator, signature, rows, method, top_k)
     except (Exception, SystemExit) as error:  # noqa: BLE001  # whatever a model raises is a row's failure
         if len(rows) == 1:
-            return [_row_failure(error)]
+            return [row_failure(error)]
         middle = len(rows) // 2
         first = _isolate(estimator, signature, rows[:middle], method, top_k, stopped)
         return first + _isolate(estimator, signature, rows[middle:], method, top_k, stopped)
@@ -175,7 +175,7 @@ def _top(probabilities: Any, classes: Any, k: int, n_rows: int) -> list[Predicti
     ]
 
 
-def _row_failure(error: BaseException) -> RowFailure:
+def row_failure(error: BaseException) -> RowFailure:
     """What the user may know: what a model says of the data, not where it broke."""
     match error:
         case MemoryError():

@@ -1,19 +1,23 @@
 """What a worker process is made of, put together by hand."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from celery import Celery
 
 from shared.connection import Connections
+from shared.inputs import Inputs
 from shared.keys import Keys
-from shared.queue import Doorbell
+from shared.queue import BATCH, ONLINE, Doorbell
 from shared.registry import Registry
 from shared.settings import Settings
 from shared.storage import Storage
 from shared.store import JobStore
-from worker.drain import Drainer
+from worker.batch import BatchWork
+from worker.drain import Drainer, caller
 from worker.micro_batch import MicroBatchRunner
 from worker.model_cache import ModelCache
+from worker.online import OnlineWork
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,24 +30,27 @@ class Services:
     storage: Storage
     registry: Registry
     store: JobStore
-    drainer: Drainer
+    drainers: dict[str, Drainer[Any]]  # by queue
 
 
 def build_services(settings: Settings, app: Celery) -> Services:
     """Put the parts together; after the fork, in every process anew."""
     connections = Connections(settings.redis_address, timeout_seconds=max(5.0, settings.redis_timeout_seconds))
     keys = Keys(settings.redis_prefix)
-    storage = Storage(settings.data_dir / "storage")
+    storage = Storage.of(settings)
     registry = Registry(connections, keys, storage)
     store = JobStore(connections, settings)
-    ring = Doorbell(app).ring
+    call = caller(Doorbell(app).ring)
+    models = ModelCache(registry, settings.model_cache_mb * 2**20)
     runner = MicroBatchRunner(
-        ModelCache(registry, settings.model_cache_mb * 2**20),
-        storage,
-        most_rows=settings.micro_batch_rows,
-        inline_bytes=settings.inline_result_bytes,
+        models, storage, most_rows=settings.micro_batch_rows, inline_bytes=settings.inline_result_bytes
     )
-    drainer = Drainer(store, runner, ring, settings)
+    online = OnlineWork(store, runner, call, settings)
+    batch = BatchWork(store, storage, Inputs(settings, storage), registry, models, call, settings)
+    drainers: dict[str, Drainer[Any]] = {
+        ONLINE: Drainer(online, store, call, settings),
+        BATCH: Drainer(batch, store, call, settings),
+    }
     return Services(
         settings=settings,
         keys=keys,
@@ -51,5 +58,5 @@ def build_services(settings: Settings, app: Celery) -> Services:
         storage=storage,
         registry=registry,
         store=store,
-        drainer=drainer,
+        drainers=drainers,
     )

@@ -4,18 +4,19 @@ local id = ARGV[1]
 local job = base .. 'job:' .. id
 local h = facts(id, 'expires', 'lane', 'queue', 'cancel')
 if not h[1] then return 'unknown' end
-if h[1] == 'deleted' or (h[7] and tonumber(h[7]) <= now) then return 'gone' end
+if h[1] == 'deleted' or (h[8] and tonumber(h[8]) <= now) then return 'gone' end
 if h[1] == 'cancelled' then return 'cancelled' end
 if h[1] == 'queued' then
-  leave_lane(id, h[8], h[9])
+  leave_lane(id, h[9], h[10])
   redis.call('HSET', job, 'cancel', 1)
   finish(id, h, 'cancelled', 0, 0, '')
   announce('d', { id })
   return 'done'
 end
 if h[1] ~= 'running' then return 'finished' end
-if h[10] ~= '1' then
+if h[11] ~= '1' then
   redis.call('HSET', job, 'cancel', 1)
+  if h[7] == 'batch' then stop_batch(id, 'cancelled', '') end
   redis.call('HINCRBY', job, 'revision', 1)
   announce('r', { id })
 end

@@ -13,8 +13,8 @@ local written, kept = {}, {}
 for i = 3, #ARGV, 7 do
   local id = ARGV[i]
   local h = facts(id, 'fence', 'cancel')
-  if h[1] == 'running' and h[7] == fence then
-    if h[8] == '1' then
+  if h[1] == 'running' and h[8] == fence then
+    if h[9] == '1' then
       finish(id, h, 'cancelled', 0, 0, '')
     else
       if ARGV[i + 4] ~= '' then redis.call('SET', base .. 'result:' .. id, ARGV[i + 4], 'PX', h[4]) end

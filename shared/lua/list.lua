@@ -1,5 +1,5 @@
 -- Jobs, newest first. Writes nothing. Looks at no more than `scan` entries, so a rare filter takes several pages.
--- KEYS: base. ARGV: cursor ('' or the last stream entry seen), limit, status or '', model or '', created after (ms or ''), scan.
+-- KEYS: base. ARGV: cursor ('' or the last stream entry seen), limit, status or '', model or '', created after (ms or ''), scan, kind or ''.
 -- Returns {next cursor or '', id, id, ...}.
 local cursor = ARGV[1] == '' and '+' or '(' .. ARGV[1]
 local oldest = ARGV[5] == '' and '-' or ARGV[5]
@@ -13,9 +13,9 @@ while left > 0 do
     last = entry[1]
     local id, model = entry[2][2], entry[2][4]
     if ARGV[4] == '' or model == ARGV[4] then
-      local h = redis.call('HMGET', base .. 'job:' .. id, 'status', 'expires')
+      local h = redis.call('HMGET', base .. 'job:' .. id, 'status', 'expires', 'kind')
       local there = h[1] and h[1] ~= 'deleted' and not (h[2] and tonumber(h[2]) <= now)
-      if there and (ARGV[3] == '' or h[1] == ARGV[3]) then
+      if there and (ARGV[3] == '' or h[1] == ARGV[3]) and (ARGV[7] == '' or (h[3] or 'predict') == ARGV[7]) then
         ids[#ids + 1] = id
         if #ids == limit then
           local more = redis.call('XREVRANGE', base .. 'jobs', '(' .. last, oldest, 'COUNT', 1)

@@ -28,13 +28,28 @@ end
 
 -- What `finish` needs to know of a job, to be read together with what a script itself needs.
 local function facts(id, ...)
-  return redis.call('HMGET', base .. 'job:' .. id, 'status', 'revision', 'total', 'ttl', 'tombstone', 'deadline', ...)
+  return redis.call('HMGET', base .. 'job:' .. id, 'status', 'revision', 'total', 'ttl', 'tombstone', 'deadline', 'kind', ...)
+end
+
+-- Forget how far a batch job was, and let go of its file.
+local function forget_batch(id)
+  local file = redis.call('HGET', base .. 'batch:' .. id, 'file')
+  if file and redis.call('EXISTS', base .. 'file:' .. file) == 1 then redis.call('HINCRBY', base .. 'file:' .. file, 'users', -1) end
+  redis.call('DEL', base .. 'batch:' .. id, base .. 'slices:' .. id, base .. 'again:' .. id, base .. 'parts:' .. id, base .. 'reasons:' .. id)
+  redis.call('SREM', base .. 'batches', id)
+  redis.call('ZREM', base .. 'ready:' .. 'batch', id)
 end
 
 -- Write a final status; rows that are not accounted for count as skipped. `h` are the job's facts.
 local function finish(id, h, after, succeeded, failed, outcome)
   check_move(id, h[1], after)
   local job, ttl = base .. 'job:' .. id, tonumber(h[4])
+  if h[7] == 'batch' then
+    -- Of a file that was not read to its end, the rows that were seen are the total.
+    if not h[3] then h[3] = redis.call('HGET', base .. 'batch:' .. id, 'rows') end
+    redis.call('HSET', job, 'total', h[3], 'phase', '')
+    forget_batch(id)
+  end
   redis.call('HSET', job, 'status', after, 'revision', h[2] + 1, 'fence', '', 'succeeded', succeeded, 'failed', failed,
     'skipped', h[3] - succeeded - failed, 'finished', integer(now), 'expires', integer(now + ttl))
   redis.call('PEXPIRE', job, ttl + h[5])
@@ -93,28 +108,110 @@ local function announce(kind, ids)
   end
 end
 
+-- Which unit of a batch job can be handed out now: 'again' (a chunk that was lost), 'plan', 'chunk', 'final' or nil.
+-- A plan that unpacks a stream is kept for the worker that has it open, if that asks soon enough, and waits while many
+-- slices are not scored yet, so that what is unpacked does not fill the disk.
+local function next_unit(id, worker)
+  local b = redis.call('HMGET', base .. 'batch:' .. id, 'plan', 'stop', 'slices', 'next', 'flying', 'final', 'owner', 'owned')
+  if not b[1] then return nil end
+  local idle = b[5] == '0' and b[6] == ''
+  if b[2] ~= '' then return idle and (b[1] == 'waiting' or b[1] == 'done') and 'final' or nil end
+  if redis.call('EXISTS', base .. 'again:' .. id) == 1 then return 'again' end
+  if b[1] == 'waiting' and (not b[7] or b[3] - b[4] < 32 and (not worker or b[7] == worker or tonumber(b[8]) <= now)) then
+    return 'plan'
+  end
+  if tonumber(b[4]) < tonumber(b[3]) then return 'chunk' end
+  return b[1] == 'done' and idle and 'final' or nil
+end
+
+-- A batch job stands in ready:batch while it has a unit to hand out; a job of high priority as if it had waited for long.
+local function refresh_lane(id)
+  if next_unit(id) then
+    local head = redis.call('HGET', base .. 'batch:' .. id, 'head')
+    redis.call('ZADD', base .. 'ready:' .. 'batch', 'NX', integer(micros + head), id)
+  else
+    redis.call('ZREM', base .. 'ready:' .. 'batch', id)
+  end
+end
+
+-- Hand out nothing more of a batch job: what is done is made into its output, then it ends. `outcome` is why it failed.
+local function stop_batch(id, why, outcome)
+  local batch = base .. 'batch:' .. id
+  if redis.call('HGET', batch, 'stop') ~= '' then return end
+  redis.call('HSET', batch, 'stop', why, 'outcome', outcome)
+  redis.call('DEL', base .. 'again:' .. id)
+  refresh_lane(id)
+end
+
+-- Whether more rows failed than the job allows; of a fraction only once all rows are counted.
+local function check_failed(id, failed)
+  local b = redis.call('HMGET', base .. 'batch:' .. id, 'most', 'fraction', 'plan', 'rows')
+  failed = tonumber(failed)
+  if b[1] ~= '' and failed > tonumber(b[1]) or b[2] ~= '' and b[3] == 'done' and failed > b[2] * b[4] then
+    stop_batch(id, 'failed_rows', '')
+  end
+end
+
+-- The lease of a unit of a batch job ended without a commit. A lost chunk is tried again slice by slice, so that one that
+-- kills its worker takes no other with it; after the last attempt the rows of that slice fail without being predicted.
+local function release_batch(u, max_attempts, outcome)
+  local id, attempt = u[1], tonumber(u[7])
+  local batch, h = base .. 'batch:' .. id, facts(id)
+  if h[1] ~= 'running' then return end
+  local lost = attempt >= tonumber(max_attempts)
+  if u[4] == 'plan' then
+    redis.call('HSET', batch, 'plan', 'waiting', 'plan_attempt', attempt)
+    redis.call('HDEL', batch, 'owner', 'owned')
+    if lost then stop_batch(id, 'failed', outcome) end
+  elseif u[4] == 'final' then
+    redis.call('HSET', batch, 'final', '', 'final_attempt', attempt)
+    if lost then
+      local counts = redis.call('HMGET', base .. 'job:' .. id, 'succeeded', 'failed')
+      finish(id, h, 'failed', counts[1], counts[2], outcome)
+      return true
+    end
+  else
+    redis.call('HINCRBY', batch, 'flying', -1)
+    if redis.call('HGET', batch, 'stop') == '' then
+      if attempt > tonumber(max_attempts) then
+        stop_batch(id, 'failed', outcome)
+      else
+        for first = u[5], u[5] + u[6] - 1 do
+          redis.call('ZADD', base .. 'again:' .. id, first, integer(first) .. ' 1 ' .. integer(attempt + 1))
+        end
+      end
+    end
+  end
+  redis.call('HSET', base .. 'job:' .. id, 'revision', h[2] + 1)
+  refresh_lane(id)
+end
+
 -- End the lease of a unit that was not committed. Its jobs go back to the head of their lane, each to be tried alone,
 -- or end: cancelled if that was wanted, failed with `outcome` if no attempt is left.
 local function release(fence, max_attempts, outcome)
   local unit = base .. 'unit:' .. fence
-  local u = redis.call('HMGET', unit, 'lane', 'queue', 'jobs')
+  local u = redis.call('HMGET', unit, 'lane', 'queue', 'jobs', 'kind', 'first', 'count', 'attempt')
   redis.call('ZREM', base .. 'leases', fence)
   redis.call('DEL', unit)
   local again, done = {}, {}
   if not u[1] then return again, done, nil end
+  if u[4] then
+    local ended = release_batch(u, max_attempts, outcome)
+    return ended and {} or { u[1] }, ended and { u[1] } or {}, u[2]
+  end
   for id in string.gmatch(u[3], '%S+') do
     local h = facts(id, 'fence', 'attempt', 'cancel', 'order')
-    if h[1] == 'running' and h[7] == fence then
-      if h[9] == '1' then
+    if h[1] == 'running' and h[8] == fence then
+      if h[10] == '1' then
         finish(id, h, 'cancelled', 0, 0, '')
         done[#done + 1] = id
-      elseif tonumber(h[8]) >= tonumber(max_attempts) then
+      elseif tonumber(h[9]) >= tonumber(max_attempts) then
         finish(id, h, 'failed', 0, 0, outcome)
         done[#done + 1] = id
       else
         check_move(id, h[1], 'queued')
         redis.call('HSET', base .. 'job:' .. id, 'status', 'queued', 'revision', h[2] + 1, 'fence', '')
-        enqueue(id, u[1], u[2], h[10])
+        enqueue(id, u[1], u[2], h[11])
         again[#again + 1] = id
       end
     end

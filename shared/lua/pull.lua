@@ -17,7 +17,7 @@ while #ids == 0 do
   local key, rows, gone = base .. 'lane:' .. lane, 0, {}
   for _, id in ipairs(redis.call('ZRANGE', key, 0, ARGV[3] - 1)) do
     local h = facts(id, 'attempt', 'started')
-    local attempt, total = tonumber(h[7]), tonumber(h[3])
+    local attempt, total = tonumber(h[8]), tonumber(h[3])
     if h[6] and tonumber(h[6]) <= now then
       finish(id, h, 'failed', 0, 0, ARGV[8])
       late[#late + 1] = id
@@ -51,9 +51,9 @@ local reply = { fence, lane, 0 }
 for i, id in ipairs(ids) do
   local h = taken[i]
   check_move(id, h[1], 'running')
-  redis.call('HSET', base .. 'job:' .. id, 'status', 'running', 'revision', h[2] + 1, 'attempt', h[7] + 1, 'fence', fence,
-    'started', h[8] or integer(now))
-  reply[#reply + 1] = { id, h[7] + 1, redis.call('GET', base .. 'spec:' .. id), redis.call('GET', base .. 'rows:' .. id) }
+  redis.call('HSET', base .. 'job:' .. id, 'status', 'running', 'revision', h[2] + 1, 'attempt', h[8] + 1, 'fence', fence,
+    'started', h[9] or integer(now))
+  reply[#reply + 1] = { id, h[8] + 1, redis.call('GET', base .. 'spec:' .. id), redis.call('GET', base .. 'rows:' .. id) }
 end
 redis.call('HSET', base .. 'unit:' .. fence, 'lane', lane, 'queue', queue, 'worker', worker, 'pulled', integer(micros),
   'jobs', table.concat(ids, ' '))

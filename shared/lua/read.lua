@@ -4,7 +4,7 @@
 -- else {id, record, spec, outcome, result, position, rate}.
 local with_result = ARGV[1] == 'full'
 local fields = { 'status', 'revision', 'lane', 'attempt', 'total', 'succeeded', 'failed', 'skipped', 'created', 'started',
-  'finished', 'expires', 'cancel', 'size' }
+  'finished', 'expires', 'cancel', 'size', 'kind', 'phase' }
 local reply = {}
 for i = 2, #ARGV, 2 do
   local id, known = ARGV[i], ARGV[i + 1]
@@ -22,8 +22,15 @@ for i = 2, #ARGV, 2 do
       outcome = redis.call('GET', base .. 'outcome:' .. id)
       if with_result then result = redis.call('GET', base .. 'result:' .. id) end
     else
-      if h[1] == 'queued' then position = redis.call('ZRANK', base .. 'lane:' .. h[3], id) end
-      rate = redis.call('HGET', base .. 'pace:' .. h[3], 'rate')
+      if h[15] then
+        if h[1] == 'queued' then position = redis.call('ZRANK', base .. 'ready:' .. 'batch', id) end
+        -- Rows a second since the first chunk was begun.
+        local b = redis.call('HMGET', base .. 'batch:' .. id, 'scored', 'began', 'ended')
+        if b[3] then rate = string.format('%.3f', b[1] * 1000 / math.max(b[3] - b[2], 1)) end
+      else
+        if h[1] == 'queued' then position = redis.call('ZRANK', base .. 'lane:' .. h[3], id) end
+        rate = redis.call('HGET', base .. 'pace:' .. h[3], 'rate')
+      end
     end
     local spec = redis.call('GET', base .. 'spec:' .. id)
     -- Between the two clocks of Redis's own expiry and of this script the payload may be gone first.

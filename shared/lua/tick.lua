@@ -13,10 +13,17 @@ for _, fence in ipairs(redis.call('ZRANGE', base .. 'leases', '-inf', '(' .. int
 end
 for _, id in ipairs(redis.call('ZRANGE', base .. 'deadlines', '-inf', '(' .. integer(now), 'BYSCORE', 'LIMIT', 0, 1000)) do
   local h = facts(id, 'lane', 'queue')
-  -- A running job ends too: its worker's commit finds the status final and is refused.
-  if h[1] == 'queued' then leave_lane(id, h[7], h[8]) end
-  finish(id, h, 'failed', 0, 0, ARGV[3])
-  done[#done + 1] = id
+  if h[7] == 'batch' and h[1] == 'running' then
+    -- What is done is kept; it ends when that is written.
+    redis.call('ZREM', base .. 'deadlines', id)
+    stop_batch(id, 'failed', ARGV[3])
+    again[#again + 1] = id
+  else
+    -- A running job ends too: its worker's commit finds the status final and is refused.
+    if h[1] == 'queued' then leave_lane(id, h[8], h[9]) end
+    finish(id, h, 'failed', 0, 0, ARGV[3])
+    done[#done + 1] = id
+  end
 end
 announce('r', again)
 announce('d', done)

@@ -10,7 +10,7 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from api.errors import HTTP_CODES, STATUS
-from api.wire import ProblemDocument
+from api.documents import ProblemDocument
 from shared.errors import InvalidRequest, QueueFull, ServiceError, UnsafeArtifact
 from tests.contract.conftest import MakeApp
 
@@ -27,6 +27,10 @@ ROUTES: dict[str, tuple[str, str, Any, bool]] = {
     "delete": ("DELETE", "/jobs/j1", None, True),
     "result": ("GET", "/jobs/j1/result", None, True),
     "errors": ("GET", "/jobs/j1/errors", None, True),
+    "manifest": ("GET", "/jobs/j1/manifest", None, True),
+    "send-file": ("POST", "/files", None, True),
+    "show-file": ("GET", "/files/f1", None, True),
+    "delete-file": ("DELETE", "/files/f1", None, True),
     "events": ("GET", "/jobs/j1/events", None, True),
     "list-models": ("GET", "/models", None, True),
     "show-model": ("GET", "/models/linear", None, True),
@@ -41,8 +45,8 @@ ROUTES: dict[str, tuple[str, str, Any, bool]] = {
 NEEDING_THE_STORE = [
     pytest.param(method, path, body, id=name)
     for name, (method, path, body, needs) in ROUTES.items()
-    # Readiness has an answer of its own, and a test below.
-    if needs and name != "ready"
+    # Readiness has an answer of its own, and a test below; so has a file, which is no JSON.
+    if needs and name not in ("ready", "send-file")
 ]
 WITHOUT_THE_STORE = [
     pytest.param(method, path, id=name) for name, (method, path, _, needs) in ROUTES.items() if not needs
@@ -86,6 +90,13 @@ def test_a_store_that_is_away_is_a_503_that_says_when_to_come_back(
     client: FlaskClient, method: str, path: str, body: Any
 ) -> None:
     response = client.open(path, method=method, json=body)
+
+    check_problem(response, 503, "store_unavailable")
+
+
+@pytest.mark.parametrize("path", ["/jobs?model=linear", "/files"])
+def test_a_file_that_comes_while_the_store_is_away_is_a_503(client: FlaskClient, path: str) -> None:
+    response = client.post(path, data=b"x1,x2,x3\n1,2,3\n", content_type="text/csv")
 
     check_problem(response, 503, "store_unavailable")
 

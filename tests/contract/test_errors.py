@@ -15,7 +15,8 @@ from shared.errors import ServiceError
 ROOT = Path(__file__).parents[2]
 # What an HTTP request can reach. The rest of `shared` runs before a process serves, or in a worker.
 BEHIND_HTTP = [*sorted((ROOT / "api").glob("*.py"))] + [
-    ROOT / "shared" / f"{name}.py" for name in ("connection", "heartbeat", "registry", "signature", "storage", "store")
+    ROOT / "shared" / f"{name}.py"
+    for name in ("connection", "heartbeat", "inputs", "registry", "signature", "storage", "store")
 ]
 # Raised before a process serves: create_app, Settings, check_server.
 AT_THE_START = {"BadSetting"}
@@ -100,13 +101,13 @@ def test_every_status_is_one_of_an_error() -> None:
 
 
 def test_exactly_what_may_succeed_later_is_called_retryable() -> None:
-    later = {error for error, status in STATUS.items() if status in (429, 503)}
+    later = {error for error, status in STATUS.items() if status in (429, 503, 507)}
 
     assert {error for error in ERRORS if error.retryable} == later
 
 
 def test_every_error_that_may_succeed_later_says_when_within_two_minutes() -> None:
-    unavailable = {error for error, status in STATUS.items() if status == 503}
+    unavailable = {error for error, status in STATUS.items() if status in (503, 507)}
 
     assert set(RETRY_AFTER_SECONDS) == unavailable
     assert all(1 <= seconds <= 120 for seconds in RETRY_AFTER_SECONDS.values())

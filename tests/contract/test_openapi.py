@@ -9,7 +9,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from openapi_spec_validator import validate
 
-from api.wire import JobDocument
+from api.documents import JobDocument
 from shared.job import Status
 
 METHODS = {"get", "post", "put", "delete", "patch"}

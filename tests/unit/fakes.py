@@ -125,7 +125,7 @@ def make_services(folder: Path, index: Index, store: Jobs, **settings: Any) -> S
     """The API's parts, with the registry and the store in memory."""
     services = build_services(Settings(data_dir=folder, redis_url=f"unix://{folder}/nobody.sock", **settings))
     connections = cast(Connections, SimpleNamespace(client=index))
-    registry = Registry(connections, KEYS, Storage(folder))
+    registry = Registry(connections, KEYS, Storage(folder.as_uri()))
     return replace(services, registry=registry, store=cast(JobStore, store))
 
 

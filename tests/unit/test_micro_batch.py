@@ -26,7 +26,7 @@ class OneModel:
     def __init__(self, estimator: Any, signature: Signature = ONE_NUMBER) -> None:
         self.loaded = LoadedModel(make_manifest(signature), estimator)
 
-    def get(self, *_: Any) -> LoadedModel:
+    def patiently(self, *_: Any) -> LoadedModel:
         if isinstance(self.loaded.estimator, BaseException):
             raise self.loaded.estimator
         return self.loaded
@@ -42,7 +42,10 @@ def run(
 ) -> dict[str, Outcome]:
     """The outcomes by job."""
     runner = MicroBatchRunner(
-        cast(ModelCache, OneModel(estimator)), Storage(folder), most_rows=1000, inline_bytes=inline_bytes
+        cast(ModelCache, OneModel(estimator)),
+        Storage(folder.absolute().as_uri()),
+        most_rows=1000,
+        inline_bytes=inline_bytes,
     )
     unit = Unit(fence="1", lane="m@1", queue="online", ring=False, jobs=jobs)
     outcomes = runner.run(unit, lambda: frozenset(unwanted))
@@ -166,7 +169,7 @@ def test_a_job_that_nobody_wants_does_not_stop_the_others() -> None:
 def test_a_large_result_goes_to_storage_with_its_size(tmp_path: Path) -> None:
     outcome = run(Doubling(), leased("a", [[row] for row in range(10)]), folder=tmp_path, inline_bytes=20)["a"]
 
-    written = Storage(tmp_path).get(result_key("a", 1))
+    written = Storage(tmp_path.as_uri()).get(result_key("a", 1))
     assert orjson.loads(written) == [2.0 * row for row in range(10)]
     assert outcome.result is None
     assert outcome.stored_bytes == len(written)

@@ -1,0 +1,299 @@
+"""The end of a batch job: its parts are joined in order into one result, one errors file and a manifest."""
+
+import hashlib
+import importlib.metadata
+import platform
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+import pyarrow as pa
+
+from shared.batch import ENDINGS, MEDIA_TYPES, BatchOptions, Slice
+from shared.job import Counts, Status
+from shared.records import BatchUnit
+from shared.registry import Manifest
+from shared.storage import Storage, Writer, output_key, part_key
+from worker.chunk import MOST_ERRORS_SHOWN, STATUS, output_format, output_names
+from worker.micro_batch import NOT_FINITE
+from worker.output import ParquetJoiner, compress, csv_header
+from worker.predict import Stopped
+from worker.registration import LIBRARIES
+from worker.retry import selected
+from worker.rows import kept_names
+
+BLOCK_BYTES: Final = 4 * 2**20
+MOST_REASONS: Final = 5
+# Row numbers of a file whose end was not seen go on to here.
+LAST_ROW: Final = 2**62
+
+
+@dataclass(slots=True)
+class Sink:
+    """An output being written: its size and sha256 are known when it is complete."""
+
+    writer: Writer
+    digest: Any
+    size_bytes: int = 0
+    lines: int = 0
+
+    def write(self, data: bytes) -> int:
+        """Take more bytes."""
+        self.writer.write(data)
+        self.digest.update(data)
+        self.size_bytes += len(data)
+        return len(data)
+
+
+class Finaliser:
+    """Writes the outputs of jobs."""
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+
+    def run(
+        self, unit: BatchUnit, manifest: Manifest, schema: pa.Schema | None, stopped: Callable[[], bool],
+        slices: Callable[[], list[Slice]],
+    ) -> tuple[Status, dict[str, Any]]:  # fmt: skip
+        """Join the parts of a job.
+
+        Args:
+            unit: the final one.
+            manifest: of the model.
+            schema: the prediction columns; None if the model cannot be loaded any more.
+            stopped: whether somebody else does it by now.
+            slices: reads all slices of the job, to tell the rows that were never reached.
+
+        Returns:
+            The status that the job ends with, and its outcome.
+
+        Raises:
+            Stopped, StorageFailed
+        """
+        batch = unit.spec.batch
+        assert batch is not None  # noqa: S101  # the unit is of a batch job
+        status, failure = verdict(unit)
+        outputs: dict[str, dict[str, Any]] = {}
+        first_errors: list[dict[str, Any]] = []
+        if unit.layout is not None:
+            outputs["result"] = self._result(unit, batch, schema, stopped)
+            outputs["errors"], first_errors = self._errors(unit, stopped)
+        counts, skipped = self._skipped(unit, slices)
+        about = described(unit, batch, manifest, status, counts, skipped, outputs)
+        raw = orjson.dumps(about, option=orjson.OPT_INDENT_2) + b"\n"
+        key = output_key(unit.job_id, "manifest.json")
+        self._storage.put(key, raw)
+        outputs["manifest"] = output("manifest.json", key, "application/json", raw, hashlib.sha256(raw), None)
+        outcome: dict[str, Any] = {"outputs": outputs, "errors": first_errors}
+        if failure is not None:
+            outcome["failure"] = failure
+            outcome["errors"] = unit.outcome.get("errors") or first_errors
+        if any(part.get("infinite") for _, part in unit.parts):
+            outcome["warnings"] = [NOT_FINITE]
+        return status, outcome
+
+    def _result(
+        self, unit: BatchUnit, batch: BatchOptions, schema: pa.Schema | None, stopped: Callable[[], bool]
+    ) -> dict[str, Any]:
+        assert unit.layout is not None  # noqa: S101  # there is no result without one
+        kind, compression = output_format(batch, unit.layout), batch.output_compression
+        name = f"result.{kind}{ENDINGS[compression]}"
+        key = output_key(unit.job_id, name)
+        kept = kept_names(unit.layout)
+        columns = output_names(kept, [] if schema is None else schema.names) + [STATUS] * batch.keep_failed_rows
+        with self._storage.writer(key) as writer:
+            sink = Sink(writer, hashlib.sha256())
+            if kind == "parquet":
+                empty = pa.schema([(column, pa.string()) for column in columns[: len(kept)]] + list(schema or []))
+                joiner = ParquetJoiner(sink, empty)
+                for first, part in unit.parts:
+                    if stopped():
+                        raise Stopped
+                    if part["result_bytes"]:
+                        joiner.add(self._storage.get(part_key(unit.job_id, first, part["fence"], "result")))
+                joiner.close()
+            else:
+                if kind == "csv":
+                    sink.write(compress(csv_header(columns), compression))
+                for first, part in unit.parts:
+                    for block in self._part(unit, first, part, "result", stopped):
+                        sink.write(block)
+        rows = sum(part["succeeded"] + part["failed"] * batch.keep_failed_rows for _, part in unit.parts)
+        return {
+            "name": name,
+            "key": key,
+            "media_type": MEDIA_TYPES[kind],
+            "encoding": None if compression == "none" else compression,
+            "rows": rows,
+            "bytes": sink.size_bytes,
+            "sha256": sink.digest.hexdigest(),
+        }
+
+    def _errors(self, unit: BatchUnit, stopped: Callable[[], bool]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        key = output_key(unit.job_id, "errors.jsonl")
+        head = b""
+        with self._storage.writer(key) as writer:
+            sink = Sink(writer, hashlib.sha256())
+            for first, part in unit.parts:
+                for block in self._part(unit, first, part, "errors", stopped):
+                    sink.write(block)
+                    if head.count(b"\n") < MOST_ERRORS_SHOWN:
+                        head += block[: 2**20]
+        shown = [orjson.loads(line) for line in head.split(b"\n")[:-1][:MOST_ERRORS_SHOWN]]
+        about = {
+            "name": "errors.jsonl",
+            "key": key,
+            "media_type": MEDIA_TYPES["ndjson"],
+            "encoding": None,
+            "rows": sum(part["failed"] for _, part in unit.parts),
+            "bytes": sink.size_bytes,
+            "sha256": sink.digest.hexdigest(),
+        }
+        return about, shown
+
+    def _part(
+        self, unit: BatchUnit, first: int, part: dict[str, Any], kind: str, stopped: Callable[[], bool]
+    ) -> Iterator[bytes]:
+        if part[f"{kind}_bytes"] == 0:
+            return
+        for block in self._storage.blocks(part_key(unit.job_id, first, part["fence"], kind), block_bytes=BLOCK_BYTES):
+            if stopped():
+                raise Stopped
+            yield block
+
+    def _skipped(self, unit: BatchUnit, slices: Callable[[], list[Slice]]) -> tuple[Counts, list[tuple[int, int]]]:
+        """The rows of a job, and first and last of each run of those that were never reached."""
+        succeeded, failed = unit.counts.succeeded, unit.counts.failed
+        counts = Counts(total=unit.rows, succeeded=succeeded, failed=failed, skipped=unit.rows - succeeded - failed)
+        if not unit.stop:
+            return counts, []
+        done = {number for first, part in unit.parts for number in range(first, first + part["slices"])}
+        runs: list[tuple[int, int]] = []
+        retry = unit.spec.batch is not None and unit.spec.batch.retry_only is not None
+        for number, piece in enumerate(slices()):
+            if number in done:
+                continue
+            if retry:
+                found = [int(piece.first_row + 1 + at) for at in selected(self._storage, unit.job_id, piece)]
+                runs += [(row, row) for row in found]
+            else:
+                runs.append((piece.first_row + 1, piece.first_row + piece.rows))
+        if not unit.counted:
+            runs.append((unit.position.get("rows", 0) + 1, LAST_ROW))
+        return counts, merged(runs)
+
+
+def merged(runs: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Ascending runs, those that follow each other as one."""
+    together: list[tuple[int, int]] = []
+    for first, last in runs:
+        if together and together[-1][1] + 1 == first:
+            together[-1] = (together[-1][0], last)
+        else:
+            together.append((first, last))
+    return together
+
+
+def verdict(unit: BatchUnit) -> tuple[Status, dict[str, str] | None]:
+    """How a job ends, and the failure of one that failed."""
+    failed, succeeded = unit.counts.failed, unit.counts.succeeded
+    match unit.stop:
+        case "cancelled":
+            return Status.CANCELLED, None
+        case "failed_rows":
+            message = f"More rows failed than the job allows: {failed}; most frequent: {reasons_text(unit.reasons)}."
+            return Status.FAILED, {"code": "too_many_failed_rows", "message": message}
+        case "failed":
+            return Status.FAILED, unit.outcome.get("failure")
+        case _ if failed and not succeeded:
+            message = f"No row could be predicted: {reasons_text(unit.reasons)}."
+            return Status.FAILED, {"code": "all_rows_failed", "message": message}
+    return (Status.PARTIALLY_SUCCEEDED if failed else Status.SUCCEEDED), None
+
+
+def reasons_of(reasons: dict[str, int]) -> list[dict[str, Any]]:
+    """Why rows failed, the most frequent reason first."""
+    found: Counter[tuple[str, str | None]] = Counter()
+    for reason, rows in reasons.items():
+        code, column = orjson.loads(reason)
+        found[code, column] = rows
+    ordered = sorted(found.items(), key=lambda entry: (-entry[1], entry[0][0], entry[0][1] or ""))
+    return [{"code": code, "column": column, "rows": rows} for (code, column), rows in ordered]
+
+
+def reasons_text(reasons: dict[str, int]) -> str:
+    """The most frequent reasons in words."""
+    return ", ".join(map(_reason_text, reasons_of(reasons)[:MOST_REASONS]))
+
+
+def _reason_text(reason: dict[str, Any]) -> str:
+    where = "" if reason["column"] is None else f" in column {reason['column']}"
+    return f"{reason['code']}{where} ({reason['rows']} row{'s' if reason['rows'] != 1 else ''})"
+
+
+def output(name: str, key: str, media_type: str, raw: bytes, digest: Any, rows: int | None) -> dict[str, Any]:
+    """What is kept of an output."""
+    return {
+        "name": name,
+        "key": key,
+        "media_type": media_type,
+        "encoding": None,
+        "rows": rows,
+        "bytes": len(raw),
+        "sha256": digest.hexdigest(),
+    }
+
+
+def described(
+    unit: BatchUnit,
+    batch: BatchOptions,
+    manifest: Manifest,
+    status: Status,
+    counts: Counts,
+    skipped: list[tuple[int, int]],
+    outputs: dict[str, dict[str, Any]],
+) -> dict[str, Any]:
+    """The manifest of a job: nothing in it but the job's id depends on how often it was interrupted."""
+    given, layout = batch.input, unit.layout
+    options = {name: value for name, value in batch.to_dict().items() if name not in ("input", "include_all")}
+    return {
+        "job_id": unit.job_id,
+        "status": status.value,
+        "counts": {
+            "total": counts.total,
+            "succeeded": counts.succeeded,
+            "failed": counts.failed,
+            "skipped": counts.skipped,
+        },
+        "counted": unit.counted,
+        "skipped_rows": skipped,
+        "reasons": reasons_of(unit.reasons),
+        "input": {
+            "name": given.name,
+            "file_id": given.file_id,
+            "uri": given.uri,
+            "bytes": given.size_bytes,
+            "sha256": given.sha256,
+            "format": None if layout is None else layout.format,
+        },
+        "outputs": {
+            kind: {name: about[name] for name in ("name", "media_type", "encoding", "rows", "bytes", "sha256")}
+            for kind, about in outputs.items()
+        },
+        "model": {
+            "requested": unit.spec.requested,
+            "name": manifest.model,
+            "version": manifest.version,
+            "sha256": manifest.sha256,
+            "format": manifest.format,
+            "estimator": manifest.estimator,
+            "libraries": manifest.libraries,
+        },
+        "options": {"method": unit.spec.method, "top_k": unit.spec.top_k, **options}
+        | ({"include": list(layout.include)} if layout is not None else {}),
+        "libraries": {library: importlib.metadata.version(library) for library in LIBRARIES}
+        | {"python": platform.python_version()},
+        "retry_of": unit.spec.retry_of,
+    }

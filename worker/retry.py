@@ -1,0 +1,103 @@
+"""The rows that a retried batch job is about: those which have no prediction in the job before."""
+
+import heapq
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+
+from shared.batch import Input, Slice
+from shared.errors import FileMissing, InputGone
+from shared.records import BatchUnit
+from shared.storage import Storage, input_key, output_key, selected_key
+
+
+def input_of(unit: BatchUnit, storage: Storage) -> Input:
+    """The input of a job; that of a retry is a copy if it came with the job before, which may be deleted meanwhile.
+
+    Raises:
+        InputGone: it is already.
+        StorageFailed
+    """
+    batch = unit.spec.batch
+    assert batch is not None  # noqa: S101  # the unit is of a batch job
+    given = batch.input
+    if unit.spec.retry_of is None or given.key is None or given.file_id is not None:
+        return given
+    own = input_key(unit.job_id)
+    if unit.kind == "plan" and not storage.exists(own):
+        try:
+            storage.copy(given.key, own)
+        except FileMissing as error:
+            raise InputGone from error
+    return replace(given, key=own)
+
+
+@dataclass(slots=True)
+class Selection:
+    """Walks over the rows to be tried again, side by side with the slices."""
+
+    storage: Storage
+    job_id: str
+    rows: Iterator[tuple[int, int]]  # first and last of a run of row numbers, ascending
+    run: tuple[int, int] | None = None
+
+    @classmethod
+    def of(cls, unit: BatchUnit, storage: Storage) -> "Selection | None":
+        """The rows of a retry; None if every row of the file is meant.
+
+        Raises:
+            InputGone: the job before was deleted.
+            StorageFailed
+        """
+        batch, before = unit.spec.batch, unit.spec.retry_of
+        if batch is None or before is None or batch.retry_only is None:
+            return None
+        try:
+            manifest = orjson.loads(storage.get(output_key(before, "manifest.json")))
+        except FileMissing as error:
+            raise InputGone from error
+        skipped = iter([(int(first), int(last)) for first, last in manifest["skipped_rows"]])
+        if batch.retry_only == "skipped":
+            return cls(storage, unit.job_id, skipped)
+        return cls(storage, unit.job_id, heapq.merge(skipped, _failed(storage, output_key(before, "errors.jsonl"))))
+
+    def take(self, piece: Slice) -> int:
+        """How many rows of a slice are meant; which ones is written down for who scores it."""
+        positions: list[npt.NDArray[np.int64]] = []
+        first, last = piece.first_row + 1, piece.first_row + piece.rows
+        while True:
+            self.run = self.run or next(self.rows, None)
+            if self.run is None or self.run[0] > last:
+                break
+            begin, end = max(self.run[0], first), min(self.run[1], last)
+            if begin <= end:
+                positions.append(np.arange(begin - first, end - first + 1, dtype=np.int64))
+            if self.run[1] > last:
+                break
+            self.run = None
+        if not positions:
+            return 0
+        chosen = np.concatenate(positions)
+        self.storage.put(selected_key(self.job_id, piece.first_row), chosen.tobytes())
+        return int(chosen.size)
+
+
+def selected(storage: Storage, job_id: str, piece: Slice) -> npt.NDArray[np.int64]:
+    """The positions in a slice, from 0, of the rows that a retry is about.
+
+    Raises:
+        StorageFailed
+    """
+    return np.frombuffer(storage.get(selected_key(job_id, piece.first_row)), dtype=np.int64)
+
+
+def _failed(storage: Storage, key: str) -> Iterator[tuple[int, int]]:
+    rest = b""
+    for block in storage.blocks(key):
+        *lines, rest = (rest + block).split(b"\n")
+        for line in lines:
+            row = orjson.loads(line)["row"]
+            yield row, row

@@ -18,7 +18,10 @@ STATUS: Final[Mapping[type[ServiceError], int]] = {
     e.StoreUnavailable: 503,
     e.StoreFull: 503,
     e.StorageFailed: 503,
+    e.StorageFull: 507,
+    e.FileMissing: 503,
     e.TooManyStreams: 503,
+    e.UploadLost: 503,
     e.QueueFull: 429,
     e.InvalidRequest: 422,
     e.UnknownMethod: 422,
@@ -32,12 +35,18 @@ STATUS: Final[Mapping[type[ServiceError], int]] = {
     e.ResultNotReady: 409,
     e.NoResult: 409,
     e.NothingToRetry: 409,
+    e.UnknownFile: 404,
+    e.FileInUse: 409,
+    e.InputGone: 410,
 }
 RETRY_AFTER_SECONDS: Final[Mapping[type[ServiceError], int]] = {
     e.StoreUnavailable: 2,
     e.StoreFull: 30,
     e.StorageFailed: 5,
+    e.StorageFull: 30,
+    e.FileMissing: 5,
     e.TooManyStreams: 5,
+    e.UploadLost: 1,
 }
 # Werkzeug's exceptions by status; others are `http_<status>`.
 HTTP_CODES: Final[Mapping[int, str]] = {

@@ -8,7 +8,8 @@ from flask import Flask
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from api.wire import ProblemDocument
+from api.documents import ProblemDocument
+from api.media import FORM, FORMATS
 from shared import __version__
 
 View = TypeVar("View", bound=Callable[..., Any])
@@ -19,6 +20,8 @@ HEADERS: Final[Mapping[str, str]] = {
     "Idempotency-Key": "the same key and body again give the same job",
     "If-None-Match": "the ETag that is known already",
     "Last-Event-ID": "the last event that was received",
+    "If-Match": "an ETag; 412 if it is another one by now",
+    "If-Range": "an ETag; the Range counts only while it is this one",
     "Range": "bytes=first-last",
 }
 JOB_HEADERS: Final = ("Prefer", "Idempotency-Key")
@@ -30,8 +33,13 @@ LIST_PARAMETERS: Final[Mapping[str, str]] = {
     "limit": "jobs a page, 1 to 200; 50 by default",
     "cursor": "the `next` of the page before",
 }
+FILE_TYPES: Final = (
+    *("text/csv", "application/x-ndjson", "application/vnd.apache.parquet"),
+    *("application/gzip", "application/zstd"),
+)
 DESCRIPTIONS: Final[Mapping[int, str]] = {
     200: "Done",
+    201: "Kept",
     202: "Accepted: the job is kept and will be done",
     204: "Removed",
     206: "The part that was asked for",
@@ -47,8 +55,14 @@ def operation(
     body: Answer = None,
     headers: Sequence[str] = (),
     query: Mapping[str, str] | None = None,
+    upload: str | None = None,
+    downloads: bool = False,
 ) -> Callable[[View], View]:
-    """Describe a view for the document."""
+    """Describe a view for the document.
+
+    `upload`: the body may be a file, or a form with the part `file`; "job" for one whose part `job` says what to do.
+    `downloads`: the answer may be a file.
+    """
 
     def mark(view: View) -> View:
         marked: Any = view
@@ -59,6 +73,8 @@ def operation(
             "body": body,
             "headers": headers,
             "query": query or {},
+            "upload": upload,
+            "downloads": downloads,
         }
         return view
 
@@ -123,13 +139,24 @@ def _operation(rule: Any, method: str, about: Mapping[str, Any]) -> dict[str, An
         "description": "An error, as RFC 9457 says",
         "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemDocument"}}},
     }
-    if about["body"] is not None:
+    if about["downloads"]:
+        described["responses"]["200"]["content"] |= {media_type: {} for media_type in FILE_TYPES}
+    content = {} if about["body"] is None else {"application/json": {"schema": _schema(about["body"])}}
+    if about["upload"] is not None:
+        content |= _upload(about["body"] if about["upload"] == "job" else None)
+    if content:
         # A retry may come without a body: then it repeats the failed rows.
-        described["requestBody"] = {
-            "required": "retry" not in rule.endpoint,
-            "content": {"application/json": {"schema": _schema(about["body"])}},
-        }
+        described["requestBody"] = {"required": "retry" not in rule.endpoint, "content": content}
     return described
+
+
+def _upload(job: Answer) -> dict[str, Any]:
+    """A file by itself, or in a form. What is binary has no schema (OpenAPI 3.1, "Considerations for File Uploads")."""
+    fields: dict[str, Any] = {"file": {}}
+    if job is not None:
+        fields["job"] = _schema(job[-1] if isinstance(job, tuple) else job)
+    form = {"type": "object", "properties": fields, "required": sorted(fields)}
+    return {FORM: {"schema": form}} | {media_type: {} for media_type in FORMATS}
 
 
 def _answer(status: int, answer: Answer) -> dict[str, Any]:

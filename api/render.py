@@ -5,6 +5,10 @@ from typing import Any, Final
 
 import orjson
 
+from api.downloads import served_type
+from api.headers import JsonResponse, json_response
+from shared.batch import BatchOptions
+from shared.files import StoredFile
 from shared.job import Job, Spec, Status
 from shared.registry import Manifest, Model
 
@@ -21,16 +25,18 @@ def pinned(spec: Spec) -> dict[str, Any]:
     return {"requested": spec.requested, "name": spec.model, "version": spec.version, "sha256": spec.sha256}
 
 
-def counts(job: Job) -> dict[str, int]:
+def counts(job: Job) -> dict[str, int | None]:
     """The rows of a job."""
     c = job.counts
     return {"total": c.total, "pending": c.pending, "succeeded": c.succeeded, "failed": c.failed, "skipped": c.skipped}
 
 
 def eta_seconds(job: Job) -> float | None:
-    """From the measured pace of the lane; None where nothing was measured."""
+    """From the measured pace, of the lane or of a job over a file; None where nothing was measured."""
     if job.done:
         return 0.0
+    if job.rows_per_second and job.counts.pending is not None:
+        return round(job.counts.pending / job.rows_per_second, 3)
     if not job.jobs_per_second:
         return None
     return round((job.queue_position or 1) / job.jobs_per_second, 3)
@@ -41,26 +47,32 @@ def retry_after_seconds(job: Job) -> int:
     return min(30, max(1, round(eta_seconds(job) or 1)))
 
 
+def fraction(job: Job) -> float:
+    """The part of its rows that is done or given up, 0 to 1; 0 until rows are counted."""
+    total, pending = job.counts.total, job.counts.pending
+    if job.done:
+        return 1.0
+    return min(1.0, max(0.0, (total - pending) / total)) if total and pending is not None else 0.0
+
+
+def rows_per_second(job: Job) -> float | None:
+    """The measured pace in rows, of the lane or of a job over a file; None where nothing was measured."""
+    pace = job.rows_per_second
+    if pace is None and not job.done and job.jobs_per_second and job.counts.total:
+        pace = job.jobs_per_second * job.counts.total
+    return None if pace is None else round(pace, 3)
+
+
 def job_document(job: Job) -> dict[str, Any]:
     """A job; the predictions are taken over as the bytes that they are."""
-    spec, base = job.spec, f"/jobs/{job.id}"
-    links = {"self": base, "events": f"{base}/events"}
-    result: dict[str, Any] | None = None
-    if job.done:
-        links["retry"] = f"{base}/retry"
-        links["errors"] = f"{base}/errors"
-        if job.status in (Status.SUCCEEDED, Status.PARTIALLY_SUCCEEDED):
-            links["result"] = f"{base}/result"
-            result = _result(job, links["result"])
-    else:
-        links["cancel"] = f"{base}/cancel"
-    total = job.counts.total
+    spec = job.spec
+    phase = job.phase if spec.batch else "scoring"
     return {
         "id": job.id,
-        "kind": "predict",
+        "kind": job.kind,
         "status": job.status.value,
         "done": job.done,
-        "phase": "scoring" if job.status is Status.RUNNING else None,
+        "phase": phase if job.status is Status.RUNNING else None,
         "revision": job.revision,
         "model": pinned(spec),
         "method": spec.method,
@@ -68,34 +80,114 @@ def job_document(job: Job) -> dict[str, Any]:
         "priority": spec.priority,
         "counts": counts(job),
         "progress": {
-            "fraction": (total - job.counts.pending) / total,
-            "rows_per_second": None if job.done or not job.jobs_per_second else round(job.jobs_per_second * total, 3),
+            "fraction": fraction(job),
+            "rows_per_second": rows_per_second(job),
             "eta_seconds": eta_seconds(job),
         },
         "queue_position": job.queue_position,
         "attempt": job.attempt,
         "cancel_requested": job.cancel_requested,
         "retry_of": spec.retry_of,
+        "input": _input(spec.batch) if spec.batch else None,
+        "options": _options(spec.batch) if spec.batch else None,
         "created_at": timestamp(job.created_at),
         "started_at": timestamp(job.started_at),
         "finished_at": timestamp(job.finished_at),
         "expires_at": timestamp(job.expires_at),
-        "result": result,
+        "result": _result(job),
         "failure": None if job.failure is None else {**job.failure, "errors": list(job.errors)},
         "errors": list(job.errors),
         "warnings": list(job.warnings),
         "metadata": spec.metadata,
-        "links": links,
+        "links": _links(job),
     }
 
 
-def _result(job: Job, link: str) -> dict[str, Any]:
+def job_response(job: Job, status: int) -> JsonResponse:
+    """A job with its ETag, and when to look again."""
+    response = json_response(orjson.dumps(job_document(job)), status)
+    response.headers["ETag"] = f'"{job.revision}"'
+    if not job.done:
+        response.headers["Retry-After"] = str(retry_after_seconds(job))
+    return response
+
+
+def _links(job: Job) -> dict[str, str]:
+    base = f"/jobs/{job.id}"
+    names = ["events"]
+    if not job.done:
+        names.append("cancel")
+    else:
+        names += ["retry", "errors"]
+        if "result" in job.outputs or (job.kind == "predict" and _complete(job)):
+            names.append("result")
+        if "manifest" in job.outputs:
+            names.append("manifest")
+    return {"self": base} | {name: f"{base}/{name}" for name in names}
+
+
+def _complete(job: Job) -> bool:
+    return job.status in (Status.SUCCEEDED, Status.PARTIALLY_SUCCEEDED)
+
+
+def _result(job: Job) -> dict[str, Any] | None:
+    """What there is of a result; of a job over a file that failed or was cancelled, what it had done."""
+    link = f"/jobs/{job.id}/result"
+    if output := job.outputs.get("result"):
+        known = {name: output[name] for name in ("name", "rows", "bytes", "sha256")}
+        return {"href": link, "media_type": served_type(output)} | known
+    if job.kind == "batch" or not _complete(job):
+        return None
     if job.predictions is not None:
         return {"predictions": orjson.Fragment(job.predictions)}
     place: dict[str, Any] = {"href": link, "media_type": MEDIA_TYPE, "rows": job.counts.total}
     if job.stored_bytes is not None:
         place["bytes"] = len(orjson.dumps(result_document(job, b"[]"))) - len(b"[]") + job.stored_bytes
     return place
+
+
+def _input(batch: BatchOptions) -> dict[str, Any]:
+    given = batch.input
+    return {
+        "name": given.name,
+        "file_id": given.file_id,
+        "uri": given.uri,
+        "format": given.format,
+        "bytes": given.size_bytes,
+        "sha256": given.sha256,
+    }
+
+
+def _options(batch: BatchOptions) -> dict[str, Any]:
+    dialect = batch.input.dialect
+    return {
+        "key": batch.key_column,
+        "include": "all" if batch.include_all else list(batch.include),
+        "output_format": batch.output_format,
+        "output_compression": batch.output_compression,
+        "max_failed_rows": batch.max_failed_rows,
+        "max_failed_fraction": batch.max_failed_fraction,
+        "keep_failed_rows": batch.keep_failed_rows,
+        "delimiter": dialect.delimiter,
+        "quote": dialect.quote,
+        "header": dialect.header,
+        "encoding": dialect.encoding,
+        "only": batch.retry_only,
+    }
+
+
+def file_document(file: StoredFile) -> dict[str, Any]:
+    """A file that was uploaded by itself."""
+    return {
+        "id": file.id,
+        "name": file.name,
+        "format": file.format,
+        "bytes": file.size_bytes,
+        "sha256": file.sha256,
+        "created_at": timestamp(file.created_at),
+        "expires_at": timestamp(file.expires_at),
+        "links": {"self": f"/files/{file.id}"},
+    }
 
 
 def result_document(job: Job, predictions: bytes) -> dict[str, Any]:

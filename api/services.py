@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from api.checkers import Checkers
 from api.waiters import Waiters
 from shared.connection import Connections
+from shared.files import Files
+from shared.inputs import Inputs
 from shared.keys import Keys
 from shared.queue import Doorbell, make_celery
 from shared.registry import Registry
@@ -21,6 +23,8 @@ class Services:
     keys: Keys
     connections: Connections
     storage: Storage
+    files: Files
+    inputs: Inputs
     registry: Registry
     store: JobStore
     doorbell: Doorbell
@@ -32,13 +36,15 @@ def build_services(settings: Settings) -> Services:
     """Put the parts together; one Celery application for each process, made after the fork."""
     connections = Connections(settings.redis_address, timeout_seconds=settings.redis_timeout_seconds)
     keys = Keys(settings.redis_prefix)
-    storage = Storage(settings.data_dir / "storage")
+    storage = Storage.of(settings)
     store = JobStore(connections, settings)
     return Services(
         settings=settings,
         keys=keys,
         connections=connections,
         storage=storage,
+        files=Files(store, settings),
+        inputs=Inputs(settings, storage),
         registry=Registry(connections, keys, storage),
         store=store,
         doorbell=Doorbell(make_celery(settings, socket_seconds=settings.redis_timeout_seconds)),

@@ -2,26 +2,53 @@
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import orjson
 import structlog
 
 from api.errors import RequestFault
+from api.instances import instances_of
 from api.services import Services
-from api.wire import JobRequest
-from shared.errors import InvalidRequest
+from api.uploads import discard
+from api.wire import JobRequest, fault
+from shared.errors import InvalidRequest, ServiceError, StoreUnavailable
 from shared.job import Counts, Job, Spec, Status, new_job_id
 from shared.queue import ONLINE
 from shared.records import Accepted, AliasMoved, Submission
 from shared.registry import Resolved
 from shared.settings import Settings
-from shared.signature import Locate, escaped
 
 log = structlog.get_logger()
 
 LONGEST_KEY: Final = 255
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Origin:
+    """The HTTP request that a job comes from."""
+
+    request_id: str
+    traceparent: str | None  # the trace that the client takes part in
+    key: str | None  # Idempotency-Key
+    target: tuple[bytes, ...]  # path and query
+
+    def idempotency(self, *parts: bytes) -> tuple[str, str] | None:
+        """Digests of the key and of the request with this body; None without a key.
+
+        Raises:
+            RequestFault: the key is empty or too long.
+        """
+        return None if self.key is None else idempotency_of(self.key, *self.target, *parts)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Draft:
+    """A checked job that is not stored yet."""
+
+    first: Submission
+    again: Callable[[], Submission]  # makes it anew, with the alias as it is now
 
 
 def draft(
@@ -100,7 +127,7 @@ def checked_ttl(wanted: int | None, settings: Settings) -> int:
         InvalidRequest: longer than allowed.
     """
     if wanted is not None and wanted > settings.max_result_ttl_seconds:
-        raise _fault(
+        raise fault(
             "/result_ttl_seconds", "too_large", f"result_ttl_seconds may be at most {settings.max_result_ttl_seconds}."
         )
     return wanted or settings.result_ttl_seconds
@@ -117,80 +144,10 @@ def checked_metadata(metadata: dict[str, Any] | None, most_bytes: int) -> dict[s
     try:
         size_bytes = len(orjson.dumps(metadata))
     except TypeError as error:
-        raise _fault("/metadata", "too_deep", "metadata is nested too deeply.") from error
+        raise fault("/metadata", "too_deep", "metadata is nested too deeply.") from error
     if size_bytes > most_bytes:
-        raise _fault("/metadata", "too_large", f"metadata may have at most {most_bytes} bytes as JSON.")
+        raise fault("/metadata", "too_large", f"metadata may have at most {most_bytes} bytes as JSON.")
     return metadata
-
-
-FORMS: Final = ("instances", "dataframe_split", "dataframe_records", "inputs")
-
-
-def instances_of(request: JobRequest) -> tuple[list[Any], str, Locate | None]:
-    """The rows in whichever form they came, where they are in the body, and where a value is if that is special.
-
-    Raises:
-        InvalidRequest: none of the forms is there, or several, or one that is not made as it should be.
-    """
-    forms = {name: value for name in FORMS if (value := getattr(request, name)) is not None}
-    if len(forms) != 1:
-        found = f"found {' and '.join(forms)}" if forms else "found none of them"
-        raise _fault("/instances", "rows_missing", f"Send the rows as exactly one of {', '.join(FORMS)}; {found}.")
-    ((name, value),) = forms.items()
-    pointer = f"/{name}"
-    if name == "dataframe_split":
-        return _split(value)
-    if name == "inputs" and isinstance(value, dict):
-        return _columns(value)
-    if not isinstance(value, list):
-        raise _fault(pointer, "not_rows", f"{name} must be an array of rows.")
-    if name == "dataframe_records":
-        for index, row in enumerate(value):
-            if not isinstance(row, dict):
-                raise _fault(f"{pointer}/{index}", "not_a_row", f"Row {index + 1} of dataframe_records is no object.")
-    return value, pointer, None
-
-
-def _split(frame: Any) -> tuple[list[Any], str, Locate]:
-    """{"columns": [...], "data": [[...], ...]}, as pandas' `to_dict("split")` writes it, as rows."""
-    place = "/dataframe_split"
-    columns, data = (frame.get("columns"), frame.get("data")) if isinstance(frame, dict) else (None, None)
-    if not isinstance(columns, list) or not isinstance(data, list):
-        raise _fault(place, "not_rows", "dataframe_split must be an object with the arrays columns and data.")
-    positions = {column: index for index, column in enumerate(columns) if isinstance(column, str)}
-    if len(positions) != len(columns):
-        message = "The columns of dataframe_split must be strings, each of them once."
-        raise _fault(f"{place}/columns", "bad_columns", message)
-    for index, row in enumerate(data):
-        if not isinstance(row, list) or len(row) != len(columns):
-            found = f"has {len(row)} values" if isinstance(row, list) else "is no array"
-            message = f"Row {index + 1} {found}; there are {len(columns)} columns."
-            raise _fault(f"{place}/data/{index}", "wrong_number_of_values", message)
-
-    def locate(index: int, key: str | int | None) -> str:
-        if isinstance(key, str) and key not in positions:
-            return f"{place}/columns"
-        return f"{place}/data/{index}" + ("" if key is None else f"/{positions[str(key)]}")
-
-    return [dict(zip(columns, row, strict=True)) for row in data], f"{place}/data", locate
-
-
-def _columns(columns: dict[str, Any]) -> tuple[list[Any], str, Locate]:
-    """{column: [values]} as rows."""
-    lengths = {len(values) if isinstance(values, list) else -1 for values in columns.values()}
-    if len(lengths) != 1 or -1 in lengths:
-        message = "inputs as an object must hold an array of the same length for each column."
-        raise _fault("/inputs", "ragged_columns", message)
-
-    def locate(index: int, key: str | int | None) -> str:
-        return "/inputs" if key is None or key not in columns else f"/inputs/{escaped(key)}/{index}"
-
-    rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
-    return rows, "/inputs", locate
-
-
-def _fault(pointer: str, code: str, message: str) -> InvalidRequest:
-    return InvalidRequest(message, errors=[{"pointer": pointer, "code": code, "message": message}])
 
 
 def idempotency_of(key: str, *parts: bytes) -> tuple[str, str]:
@@ -208,7 +165,7 @@ def idempotency_of(key: str, *parts: bytes) -> tuple[str, str]:
 
 
 def submit(services: Services, job: Submission, again: Callable[[], Submission]) -> tuple[Submission, Accepted]:
-    """Store the job and ring; once this returns, the job is kept.
+    """Store the job and ring; once this returns, the job is kept. A file that came with a job that is not is removed.
 
     Args:
         services: the process's.
@@ -219,14 +176,20 @@ def submit(services: Services, job: Submission, again: Callable[[], Submission])
         What was stored, and the answer.
 
     Raises:
-        QueueFull, StoreFull, StoreUnavailable, IdempotencyKeyReused, and whatever `again` raises
+        QueueFull, StoreFull, StoreUnavailable, IdempotencyKeyReused, UploadLost, UnknownFile, and whatever `again`
+        raises
     """
+    upload, job_id = job.upload, job.id
     try:
-        accepted = services.store.submit(job)
-    except AliasMoved:
-        # Aliases move seldom: one look at the newest is enough, and a second move in between pins what was seen then.
-        job = replace(again(), id=job.id, alias=None)
-        accepted = services.store.submit(job)
+        job, accepted = _stored(services, job, again)
+    except StoreUnavailable:
+        raise  # it may have been stored all the same: what was not is removed by the janitor
+    except ServiceError:
+        if upload is not None:
+            discard(services, upload)
+        raise
+    if upload is not None and accepted.id != job_id:
+        discard(services, upload)
     if accepted.created:
         log.info(
             "job.accepted",
@@ -237,14 +200,23 @@ def submit(services: Services, job: Submission, again: Callable[[], Submission])
             **({"traceparent": job.spec.traceparent} if job.spec.traceparent else {}),
         )
     if accepted.ring:
-        ring(services)
+        ring(services, job.queue)
     return job, accepted
 
 
-def ring(services: Services) -> None:
+def _stored(services: Services, job: Submission, again: Callable[[], Submission]) -> tuple[Submission, Accepted]:
+    try:
+        return job, services.store.submit(job)
+    except AliasMoved:
+        # Aliases move seldom: one look at the newest is enough, and a second move in between pins what was seen then.
+        job = replace(again(), id=job.id, alias=None)
+        return job, services.store.submit(job)
+
+
+def ring(services: Services, queue: str) -> None:
     """Ring; a bell that cannot be rung is rung by the janitor, since the job is already kept."""
     try:
-        services.doorbell.ring(ONLINE)
+        services.doorbell.ring(queue)
     except Exception as error:  # noqa: BLE001  # whatever the broker's client raises
         log.warning("doorbell.not_rung", error=type(error).__name__)
 

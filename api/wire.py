@@ -1,4 +1,4 @@
-"""Bodies on the wire: requests are validated with these models, and the OpenAPI document shows them."""
+"""Bodies of requests: they are validated with these models, which the OpenAPI document shows."""
 
 import itertools
 from typing import Annotated, Any, Literal, TypeVar
@@ -9,28 +9,19 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from api.errors import RequestFault
+from shared.batch import Compression, Format
 from shared.errors import InvalidRequest
 from shared.signature import MOST_ERRORS, escaped
 
 M = TypeVar("M", bound=BaseModel)
 
 
-class JobRequest(BaseModel):
-    """A prediction job; exactly one of instances, dataframe_split, dataframe_records, inputs."""
+class CommonRequest(BaseModel):
+    """What every job may say."""
 
-    model_config = ConfigDict(
-        extra="forbid",
-        strict=True,
-        json_schema_extra={"example": {"model": "linear", "instances": [[0.06, 0.02, 0.04]]}},
-    )
+    model_config = ConfigDict(extra="forbid", strict=True)
 
-    kind: Literal["predict"] = "predict"
     model: Annotated[str, Field(description="name, name@3 or name@production; the default alias is production")]
-    # Rows are checked against the model's signature and not here: a validator would report every single one.
-    instances: Annotated[Any, Field(description="rows as arrays in feature order, or as objects by column")] = None
-    dataframe_split: Annotated[Any, Field(description='{"columns": [...], "data": [[...], ...]}')] = None
-    dataframe_records: Annotated[Any, Field(description="rows as objects by column")] = None
-    inputs: Annotated[Any, Field(description="rows as arrays or objects, or an object of columns")] = None
     method: Annotated[
         str, Field(description="predict, predict_proba, decision_function or transform, if the model has it")
     ] = "predict"
@@ -45,138 +36,73 @@ class JobRequest(BaseModel):
     metadata: Annotated[dict[str, Any] | None, Field(description="yours; comes back with the job")] = None
 
 
+class JobRequest(CommonRequest):
+    """A prediction job; exactly one of instances, dataframe_split, dataframe_records, inputs."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"model": "linear", "instances": [[0.06, 0.02, 0.04]]}})
+
+    kind: Literal["predict"] = "predict"
+    # Rows are checked against the model's signature and not here: a validator would report every single one.
+    instances: Annotated[Any, Field(description="rows as arrays in feature order, or as objects by column")] = None
+    dataframe_split: Annotated[Any, Field(description='{"columns": [...], "data": [[...], ...]}')] = None
+    dataframe_records: Annotated[Any, Field(description="rows as objects by column")] = None
+    inputs: Annotated[Any, Field(description="rows as arrays or objects, or an object of columns")] = None
+
+
+class InputRequest(BaseModel):
+    """Where the file of a job is; without file_id and uri only where the file comes with the job."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    file_id: Annotated[str | None, Field(max_length=100, description="of a file that was sent to /files")] = None
+    uri: Annotated[
+        str | None, Field(max_length=2000, description="file:///... or s3://..., where the operator allows it")
+    ] = None
+    format: Annotated[
+        Format | None, Field(description="what the file is; by default what its media type, name or content say")
+    ] = None
+
+
+class BatchRequest(CommonRequest):
+    """A job over the rows of a file."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {"model": "linear", "input": {"file_id": "01a202dc-b4c8-7072-abbb-000000000000"}, "key": "id"}
+        }
+    )
+
+    kind: Literal["batch"] = "batch"
+    input: InputRequest | None = None
+    key: Annotated[
+        str | None, Field(min_length=1, description="a column that the result and the errors repeat, to tell rows by")
+    ] = None
+    include: Annotated[
+        Literal["all"] | list[str], Field(description='input columns that the result repeats: "all", or their names')
+    ] = []
+    output_format: Annotated[Format | None, Field(description="of the result; by default that of the file")] = None
+    output_compression: Annotated[Compression, Field(description="of the result; Parquet has its own")] = "none"
+    max_failed_rows: Annotated[int | None, Field(ge=0, description="the job fails early past so many")] = None
+    max_failed_fraction: Annotated[
+        float | None, Field(ge=0, le=1, description="the job fails early past this part of its rows")
+    ] = None
+    keep_failed_rows: Annotated[
+        bool, Field(description="leave failed rows in the result, with an empty prediction and a _status")
+    ] = False
+    delimiter: Annotated[str, Field(description="of CSV; a tab is \\t or tab")] = ","
+    quote: Annotated[str, Field(description="of CSV; empty for none")] = '"'
+    header: Annotated[bool, Field(description="of CSV: the first line names the columns")] = True
+    encoding: Annotated[
+        str, Field(pattern=r"^[A-Za-z0-9 ._:-]{1,40}$", description="of CSV, such as utf-8, latin-1 or cp1252")
+    ] = "utf-8"
+
+
 class RetryRequest(BaseModel):
-    """Which rows to run again."""
+    """Which rows to run again: `failed` are all without a prediction, `skipped` those that were never tried."""
 
     model_config = ConfigDict(extra="forbid")
 
-    only: Literal["failed", "all"] = "failed"
-
-
-class FaultDocument(BaseModel):
-    """One fault in a request, or one failed row."""
-
-    row: int | None = None
-    column: str | None = None
-    pointer: str | None = None
-    code: str
-    message: str
-
-
-class ProblemDocument(BaseModel):
-    """RFC 9457."""
-
-    type: str
-    title: str
-    status: int
-    detail: str
-    code: str
-    request_id: str
-    errors: list[FaultDocument]
-    job_id: str | None = None
-    ready: bool | None = None
-    checks: dict[str, Any] | None = None
-
-
-class PinnedModel(BaseModel):
-    """The version that a job was pinned to when it was submitted."""
-
-    requested: str
-    name: str
-    version: int
-    sha256: str
-
-
-class CountsDocument(BaseModel):
-    """Rows; total = pending + succeeded + failed + skipped."""
-
-    total: int | None
-    pending: int
-    succeeded: int
-    failed: int
-    skipped: int
-
-
-class ProgressDocument(BaseModel):
-    """How far, and from the measured pace of the lane how long yet."""
-
-    fraction: float
-    rows_per_second: float | None
-    eta_seconds: float | None
-
-
-class FailureDocument(BaseModel):
-    """Why a job failed."""
-
-    code: str
-    message: str
-    errors: list[FaultDocument]
-
-
-class JobDocument(BaseModel):
-    """A job."""
-
-    id: str
-    kind: Literal["predict"]
-    status: Literal["queued", "running", "succeeded", "partially_succeeded", "failed", "cancelled"]
-    done: bool
-    phase: str | None
-    revision: int
-    model: PinnedModel
-    method: str
-    top_k: int | None
-    priority: str
-    counts: CountsDocument
-    progress: ProgressDocument
-    queue_position: int | None
-    attempt: int
-    cancel_requested: bool
-    retry_of: str | None
-    created_at: str
-    started_at: str | None
-    finished_at: str | None
-    expires_at: str | None
-    result: dict[str, Any] | None
-    failure: FailureDocument | None
-    errors: list[FaultDocument]
-    warnings: list[str]
-    metadata: dict[str, Any]
-    links: dict[str, str]
-
-
-class JobPage(BaseModel):
-    """Jobs, newest first."""
-
-    jobs: list[JobDocument]
-    next: str | None
-
-
-class ValidationDocument(BaseModel):
-    """What would be done."""
-
-    valid: Literal[True]
-    model: PinnedModel
-    rows: int
-    queue_length: int
-    estimated_seconds: float | None
-
-
-class PredictionDocument(BaseModel):
-    """The prediction for one row."""
-
-    prediction: Any
-    warnings: list[str] = []
-
-
-class ResultDocument(BaseModel):
-    """A stored result."""
-
-    job_id: str
-    model: PinnedModel
-    counts: CountsDocument
-    warnings: list[str]
-    errors: list[FaultDocument]
-    predictions: list[Any]
+    only: Literal["failed", "skipped", "all"] = "failed"
 
 
 def read_json(request: Request) -> Any:
@@ -198,6 +124,15 @@ def read_json(request: Request) -> Any:
         raise RequestEntityTooLarge  # chunked: what came after the limit was not read
     if announced is not None and len(body) != announced:
         raise RequestFault(400, "incomplete_body", f"{announced} bytes were announced, but {len(body)} came.")
+    return loads(body)
+
+
+def loads(body: bytes) -> Any:
+    """Bytes as JSON.
+
+    Raises:
+        RequestFault: 400, they are none.
+    """
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -247,3 +182,8 @@ def _message(fault: Any) -> str:
     if fault["type"] == "missing":
         return f"{place} is missing."
     return f"{place}: {fault['msg'][0].lower()}{fault['msg'][1:]}."
+
+
+def fault(pointer: str, code: str, message: str) -> InvalidRequest:
+    """The error for one fault in a body."""
+    return InvalidRequest(message, errors=[{"pointer": pointer, "code": code, "message": message}])

@@ -9,8 +9,8 @@ from flask import Flask, abort
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from api.errors import HTTP_CODES, STATUS
 from api.documents import ProblemDocument
+from api.errors import HTTP_CODES, STATUS
 from shared.errors import InvalidRequest, QueueFull, ServiceError, UnsafeArtifact
 from tests.contract.conftest import MakeApp
 

@@ -29,6 +29,7 @@ class Call:
     version: str = "1"
     query: str = ""
     body: Any = None
+    raw: bytes | None = None
     headers: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -38,11 +39,14 @@ class Call:
 
     def send(self, http: Http, jobs: dict[str, str]) -> Answer:
         """The answer."""
-        path = self.path.format(job_id=jobs.get(self.job, self.job), name=self.name, version=self.version)
-        return http(self.method, path + self.query, self.body, **self.headers)
+        path = self.path.format(
+            job_id=jobs.get(self.job, self.job), name=self.name, version=self.version, file_id="nobody"
+        )
+        return http(self.method, path + self.query, self.body, raw=self.raw, **self.headers)
 
 
 JOB = "/jobs/{job_id}"
+CSV = {"Content_Type": "text/csv"}
 CALLS = [
     Call(method="POST", path="/jobs", status=202, body={"model": "linear", "instances": [LINEAR]}),
     Call(method="POST", path="/jobs", status=200, body={"model": "linear", "instances": [LINEAR]}, headers=WAIT),
@@ -56,6 +60,12 @@ CALLS = [
     Call(method="POST", path="/jobs", status=422, body={"model": "linear", "instances": [TOO_LONG]}),
     Call(method="POST", path="/jobs", status=422, body={"model": "linear", "instances": [["a", 0, 0]]}),
     Call(method="POST", path="/jobs", status=404, body={"model": "nobody", "instances": [LINEAR]}),
+    Call(method="POST", path="/jobs", status=422, query="?model=linear", raw=b"x1\n1\n", headers=CSV),
+    Call(method="POST", path="/jobs", status=404, body={"model": "linear", "input": {"file_id": "nobody"}}),
+    Call(method="POST", path="/files", status=201, raw=b"x1,x2,x3\n1,2,3\n", headers=CSV),
+    Call(method="POST", path="/files", status=415, body={}),
+    Call(method="GET", path="/files/{file_id}", status=404),
+    Call(method="DELETE", path="/files/{file_id}", status=404),
     Call(method="POST", path="/predict", status=200, body={"x1": 0, "x2": 0, "x3": 0}, headers=WAIT),
     Call(method="POST", path="/predict", status=422, query="?model=lookup", body={"text": "unknown"}, headers=WAIT),
     Call(method="GET", path="/jobs", status=200),
@@ -82,6 +92,7 @@ CALLS = [
     Call(method="GET", path=f"{JOB}/result", status=206, job="succeeded", headers={"Range": "bytes=0-9"}),
     Call(method="GET", path=f"{JOB}/result", status=409, job="running"),
     Call(method="GET", path=f"{JOB}/errors", status=200, job="partially_succeeded"),
+    Call(method="GET", path=f"{JOB}/manifest", status=409, job="succeeded"),
     Call(method="GET", path=f"{JOB}/events", status=200, job="succeeded"),
     Call(method="GET", path="/models", status=200),
     Call(method="GET", path="/models/{name}", status=200),

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from api.documents import JobDocument, ResultDocument
 from api.render import (
     job_document,
     model_document,
@@ -16,7 +17,6 @@ from api.render import (
     timestamp,
     version_document,
 )
-from api.wire import JobDocument, ResultDocument
 from shared.job import Counts, Job, Status
 from shared.registry import Model
 from tests.unit.estimators import ONE_NUMBER

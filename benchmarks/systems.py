@@ -29,32 +29,38 @@ class System:
 
 
 def start_foretell(processes: ProcessGroup, folder: Path, models: Sequence[BenchModel]) -> int:
-    port = free_port()
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("FORETELL_")}
-    environment |= {
-        "FORETELL_PORT": str(port),
-        "FORETELL_DATA_DIR": str(folder / "var"),
-        "FORETELL_WORKERS": "2",
-    }
-    processes.start("foretell", [sys.executable, "-m", "deploy"], environment)
-    processes.wait_until(lambda: _answers_200(f"http://127.0.0.1:{port}/readyz"), "readiness", seconds=START_SECONDS)
+    port, environment = serve_foretell(processes, folder, {"FORETELL_WORKERS": "2"})
     for model in models:
-        command = [sys.executable, "-m", "worker", "register", model.name, str(model.artifact)]
-        done = subprocess.run(
-            [*command, "--sample", str(model.sample)],
-            env=environment,
-            cwd=CHECKOUT,
-            capture_output=True,
-            text=True,
-            timeout=START_SECONDS,
-        )
-        if done.returncode:
-            raise RuntimeError(f"cannot register {model.name}: {done.stdout}{done.stderr}")
+        register(environment, model.name, model.artifact, model.sample)
     return port
 
 
+def serve_foretell(processes: ProcessGroup, folder: Path, settings: dict[str, str]) -> tuple[int, dict[str, str]]:
+    """Start the service, ready but without a model of ours; its port, and the environment that finds it."""
+    port = free_port()
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("FORETELL_")}
+    environment |= {"FORETELL_PORT": str(port), "FORETELL_DATA_DIR": str(folder / "var")} | settings
+    processes.start("foretell", [sys.executable, "-m", "deploy"], environment)
+    processes.wait_until(lambda: _answers_200(f"http://127.0.0.1:{port}/readyz"), "readiness", seconds=START_SECONDS)
+    return port, environment
+
+
+def register(environment: dict[str, str], name: str, artifact: Path, sample: Path) -> None:
+    """Register a model in the service of that environment. Raises RuntimeError."""
+    done = subprocess.run(
+        [sys.executable, "-m", "worker", "register", name, str(artifact), "--sample", str(sample)],
+        env=environment,
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        timeout=START_SECONDS,
+    )
+    if done.returncode:
+        raise RuntimeError(f"cannot register {name}: {done.stdout}{done.stderr}")
+
+
 def start_tutorial(processes: ProcessGroup, folder: Path, models: Sequence[BenchModel]) -> int:
-    redis_url = f"redis://127.0.0.1:{_start_redis(processes, folder)}/0"
+    redis_url = f"redis://127.0.0.1:{start_redis(processes, folder)}/0"
     environment = _peer_environment(models) | {"CELERY_BROKER_URL": redis_url, "CELERY_RESULT_BACKEND": redis_url}
     worker = ["-m", "celery", "-A", "benchmarks.peers.tutorial", "worker", "--pool", "prefork", "-c", "2"]
     processes.start("tutorial-worker", [sys.executable, *worker, "--loglevel", "WARNING"], environment)
@@ -69,7 +75,7 @@ def _peer_environment(models: Sequence[BenchModel]) -> dict[str, str]:
     return os.environ | {"PEER_MODELS": str(models[0].artifact.parent)}
 
 
-def _start_redis(processes: ProcessGroup, folder: Path) -> int:
+def start_redis(processes: ProcessGroup, folder: Path) -> int:
     """The server binary that Foretell embeds, with an append-only file as Foretell's has one."""
     port = free_port()
     options = {"bind": "127.0.0.1", "port": str(port), "dir": str(folder), "appendonly": "yes", "save": ""}

@@ -24,6 +24,8 @@ TASKS: Final = (DRAIN, TICK)
 # A bell older than this has been replaced by the janitor's many times over; workers throw it away unheard. Long,
 # since Celery compares the clocks of two machines.
 BELL_SECONDS: Final = 600
+# To write the output of a batch job may take long, and is watched by the lease.
+JOIN_SECONDS: Final = 7 * 86_400
 
 
 def make_celery(settings: Settings, *, socket_seconds: float = 10) -> Celery:
@@ -97,4 +99,11 @@ class Doorbell:
         Raises:
             kombu.exceptions.OperationalError: the broker cannot be reached; the janitor will ring instead.
         """
-        self._app.send_task(DRAIN, args=(queue,), queue=queue, expires=BELL_SECONDS, ignore_result=True)
+        self._app.send_task(
+            DRAIN,
+            args=(queue,),
+            queue=queue,
+            expires=BELL_SECONDS,
+            time_limit=JOIN_SECONDS if queue == BATCH else None,
+            ignore_result=True,
+        )

@@ -1,5 +1,6 @@
 """The work of the batch queue: plans, chunks and ends of jobs whose rows are in a file."""
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
@@ -75,7 +76,7 @@ class BatchWork:
         """
         with self._leases.keep(unit) as unwanted:
             try:
-                self._patiently(unit, lambda: bool(unwanted()))
+                self._patiently(unit, lambda: self._stopped(unwanted))
             except StoreUnavailable:
                 raise  # the lease ends, and another worker does it again
             except Stopped:
@@ -98,6 +99,11 @@ class BatchWork:
             except Exception:
                 log.exception("unit.crashed", job_id=unit.job_id, kind=unit.kind)
                 self._fail(unit, "internal", "Something went wrong in the worker; its log has the details.")
+
+    def _stopped(self, unwanted: Callable[[], frozenset[str]]) -> bool:
+        """Asked between two steps, so the unit is not stuck."""
+        self._leases.progressed()
+        return bool(unwanted())
 
     def _patiently(self, unit: BatchUnit, stopped: Callable[[], bool]) -> None:
         """Run a unit, again for a while if storage is away."""
@@ -151,8 +157,7 @@ class BatchWork:
             lambda: self._batches.commit_final(unit, status, outcome), self._settings.unit_timeout_seconds
         )
         if counted:
-            for prefix in (parts_prefix(unit.job_id), unpacked_prefix(unit.job_id)):
-                self._storage.delete(prefix)
+            self._remove_parts(unit)
         self._log(unit, {"join": time.perf_counter() - began})
 
     def _model(self, unit: BatchUnit) -> LoadedModel:
@@ -166,6 +171,15 @@ class BatchWork:
     def _fail(self, unit: BatchUnit, code: str, message: str, errors: Sequence[Mapping[str, Any]] = ()) -> None:
         if until_written(lambda: self._batches.fail(unit, code, message, errors), self._settings.unit_timeout_seconds):
             self._call(unit.queue)
+        job = self._store.read(unit.job_id, with_result=False)
+        if job is None or job.done:
+            # Nobody will join what there is, and it may be what has filled the storage.
+            with contextlib.suppress(StorageFailed):  # then it goes with the job
+                self._remove_parts(unit)
+
+    def _remove_parts(self, unit: BatchUnit) -> None:
+        for prefix in (parts_prefix(unit.job_id), unpacked_prefix(unit.job_id)):
+            self._storage.delete(prefix)
 
     def _log(self, unit: BatchUnit, seconds: Mapping[str, float], part: Part | None = None) -> None:
         log.info(

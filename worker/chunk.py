@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from shared.batch import BatchOptions, Format, Layout, Slice
 from shared.inputs import Inputs
@@ -124,26 +125,38 @@ def add(
     part.failed += len(faults)
     part.infinite = part.infinite or scores.infinite
     shown = sorted(set(faults) | set(at.tolist())) if batch.keep_failed_rows and faults else None
-    part.result.append(encoded(result_table(rows, predictions, at, shown, batch), batch, layout))
+    kept = rows.kept if shown is None or layout.key is None else with_keys(rows.kept, faults)
+    part.result.append(encoded(result_table(kept, predictions, at, shown, batch), batch, layout))
     part.errors.append(b"".join(error_line(piece, faults[position]) for position in sorted(faults)))
     part.reasons.update(orjson.dumps([fault.code, fault.column]).decode() for fault in faults.values())
 
 
+def with_keys(kept: pa.Table, faults: dict[int, RowFault]) -> pa.Table:
+    """The kept columns, the key's with what could be read of it in rows with a wrong number of fields."""
+    keys = kept.column(0).combine_chunks()
+    told = [position for position in sorted(faults) if faults[position].key is not None and not keys[position].is_valid]
+    if not told:
+        return kept
+    mask = np.zeros(len(keys), dtype=bool)
+    mask[told] = True
+    keys = pc.replace_with_mask(keys, mask, pa.array([faults[position].key for position in told], keys.type))
+    return kept.set_column(0, kept.column_names[0], keys)
+
+
 def result_table(
-    rows: SliceRows, predictions: pa.Table, at: npt.NDArray[np.int64], shown: list[int] | None, batch: BatchOptions
+    kept: pa.Table, predictions: pa.Table, at: npt.NDArray[np.int64], shown: list[int] | None, batch: BatchOptions
 ) -> pa.Table:
     """The rows of the result: kept columns, then predictions.
 
     Args:
-        rows: of the slice.
+        kept: (n_rows) of the slice.
         predictions: (n_predicted).
         at: (n_predicted), the positions of the predicted rows in the slice.
         shown: the positions of all rows to be shown, with the failed ones; None: those that were predicted.
         batch: whether failed rows are kept.
     """
-    kept = rows.kept
     if shown is None:
-        if at.size != rows.count:
+        if at.size != kept.num_rows:
             kept = kept.take(pa.array(at))
         statuses = pa.array(["succeeded"]).take(pa.array(np.zeros(at.size, dtype=np.int64)))
     else:
@@ -163,7 +176,13 @@ def result_table(
 def output_names(kept: list[str], predictions: list[str]) -> list[str]:
     """The columns of the result: an included one that is called like a prediction becomes input_<name>."""
     taken = {*predictions, STATUS}
-    return [f"input_{name}" if name in taken else name for name in kept] + predictions
+    names = []
+    for name in kept:
+        shown = name
+        while shown in taken or (shown != name and shown in kept):
+            shown = f"input_{shown}"
+        names.append(shown)
+    return names + predictions
 
 
 def output_format(batch: BatchOptions, layout: Layout) -> Format:

@@ -115,7 +115,7 @@ def _split(buffer: pa.Buffer, layout: Layout, names: Iterable[str]) -> tuple[dic
     ragged: list[_Ragged] = []
 
     def keep(row: pv.InvalidRow) -> str:
-        fields = [] if layout.key is None else next(_reader(row.text, layout.dialect))
+        fields = [] if layout.key is None else next(csv_fields(row.text, layout.dialect))
         # Arrow counts rows from 1, without blank lines, as long as it uses one thread.
         ragged.append(_Ragged(row.number - 1, row.actual_columns, _key_among(fields, layout, "utf-8")))
         return "skip"
@@ -134,7 +134,7 @@ def _split_by_csv_module(
     # Latin-1 maps each byte to a character, and back.
     text = buffer.to_pybytes().decode("latin-1")
     rows, ragged = [], []
-    for position, row in enumerate(filter(None, _reader(text, layout.dialect))):
+    for position, row in enumerate(filter(None, csv_fields(text, layout.dialect))):
         if len(row) == len(layout.names):
             rows.append(row)
         else:
@@ -208,7 +208,8 @@ def _positions(layout: Layout) -> dict[str, int]:
     return {name: position for position, name in enumerate(layout.names)}
 
 
-def _reader(text: str, dialect: Dialect) -> Iterator[list[str]]:
+def csv_fields(text: str, dialect: Dialect) -> Iterator[list[str]]:
+    """The fields of each row, none for a blank line."""
     csv.field_size_limit(2**31 - 1)  # rows have a limit of their own, and 131,072 is below it
     return csv.reader(
         io.StringIO(text, newline=""),

@@ -5,13 +5,14 @@ import importlib.metadata
 import platform
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import orjson
 import pyarrow as pa
 
-from shared.batch import ENDINGS, MEDIA_TYPES, BatchOptions, Slice
+from shared.batch import ENDINGS, MEDIA_TYPES, BatchOptions, Compression, Slice
 from shared.job import Counts, Status
 from shared.records import BatchUnit
 from shared.registry import Manifest
@@ -21,13 +22,17 @@ from worker.micro_batch import NOT_FINITE
 from worker.output import ParquetJoiner, compress, csv_header
 from worker.predict import Stopped
 from worker.registration import LIBRARIES
-from worker.retry import selected
+from worker.retry import merged, not_reached, selected
 from worker.rows import kept_names
 
 BLOCK_BYTES: Final = 4 * 2**20
 MOST_REASONS: Final = 5
-# Row numbers of a file whose end was not seen go on to here.
-LAST_ROW: Final = 2**62
+# Of the first errors, which are kept in Redis: keys may be long.
+MOST_BYTES_SHOWN: Final = 2**16
+
+
+class Unaccounted(Exception):
+    """Rows are missing in the output, which is a fault of ours."""
 
 
 @dataclass(slots=True)
@@ -35,14 +40,15 @@ class Sink:
     """An output being written: its size and sha256 are known when it is complete."""
 
     writer: Writer
-    digest: Any
+    hasher: ThreadPoolExecutor  # hashing takes as long as writing, so both are done at once
+    digest: Any = field(default_factory=hashlib.sha256)
     size_bytes: int = 0
-    lines: int = 0
 
-    def write(self, data: bytes) -> int:
+    def write(self, data: bytes | memoryview) -> int:
         """Take more bytes."""
+        hashed = self.hasher.submit(self.digest.update, data)
         self.writer.write(data)
-        self.digest.update(data)
+        hashed.result()
         self.size_bytes += len(data)
         return len(data)
 
@@ -52,6 +58,7 @@ class Finaliser:
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
+        self._hasher = ThreadPoolExecutor(1, "hasher")
 
     def run(
         self, unit: BatchUnit, manifest: Manifest, schema: pa.Schema | None, stopped: Callable[[], bool],
@@ -70,7 +77,7 @@ class Finaliser:
             The status that the job ends with, and its outcome.
 
         Raises:
-            Stopped, StorageFailed
+            Stopped, StorageFailed, Unaccounted
         """
         batch = unit.spec.batch
         assert batch is not None  # noqa: S101  # the unit is of a batch job
@@ -81,6 +88,8 @@ class Finaliser:
             outputs["result"] = self._result(unit, batch, schema, stopped)
             outputs["errors"], first_errors = self._errors(unit, stopped)
         counts, skipped = self._skipped(unit, slices)
+        if counts.skipped and not unit.stop:
+            raise Unaccounted(f"{counts.skipped} rows were neither predicted nor found to be bad")
         about = described(unit, batch, manifest, status, counts, skipped, outputs)
         raw = orjson.dumps(about, option=orjson.OPT_INDENT_2) + b"\n"
         key = output_key(unit.job_id, "manifest.json")
@@ -98,16 +107,20 @@ class Finaliser:
         self, unit: BatchUnit, batch: BatchOptions, schema: pa.Schema | None, stopped: Callable[[], bool]
     ) -> dict[str, Any]:
         assert unit.layout is not None  # noqa: S101  # there is no result without one
-        kind, compression = output_format(batch, unit.layout), batch.output_compression
+        kind = output_format(batch, unit.layout)
+        # Parquet is compressed within.
+        compression: Compression = "none" if kind == "parquet" else batch.output_compression
         name = f"result.{kind}{ENDINGS[compression]}"
         key = output_key(unit.job_id, name)
         kept = kept_names(unit.layout)
         columns = output_names(kept, [] if schema is None else schema.names) + [STATUS] * batch.keep_failed_rows
         with self._storage.writer(key) as writer:
-            sink = Sink(writer, hashlib.sha256())
+            sink = Sink(writer, self._hasher)
             if kind == "parquet":
-                empty = pa.schema([(column, pa.string()) for column in columns[: len(kept)]] + list(schema or []))
-                joiner = ParquetJoiner(sink, empty)
+                types = [pa.string()] * len(kept) + ([] if schema is None else schema.types) + [pa.string()]
+                some = any(part["result_bytes"] for _, part in unit.parts)
+                # Kept columns are of the types that they have in the input.
+                joiner = ParquetJoiner(sink, None if some else pa.schema(list(zip(columns, types, strict=False))))
                 for first, part in unit.parts:
                     if stopped():
                         raise Stopped
@@ -135,12 +148,11 @@ class Finaliser:
         key = output_key(unit.job_id, "errors.jsonl")
         head = b""
         with self._storage.writer(key) as writer:
-            sink = Sink(writer, hashlib.sha256())
+            sink = Sink(writer, self._hasher)
             for first, part in unit.parts:
                 for block in self._part(unit, first, part, "errors", stopped):
                     sink.write(block)
-                    if head.count(b"\n") < MOST_ERRORS_SHOWN:
-                        head += block[: 2**20]
+                    head += bytes(block[: MOST_BYTES_SHOWN - len(head)])
         shown = [orjson.loads(line) for line in head.split(b"\n")[:-1][:MOST_ERRORS_SHOWN]]
         about = {
             "name": "errors.jsonl",
@@ -155,13 +167,12 @@ class Finaliser:
 
     def _part(
         self, unit: BatchUnit, first: int, part: dict[str, Any], kind: str, stopped: Callable[[], bool]
-    ) -> Iterator[bytes]:
-        if part[f"{kind}_bytes"] == 0:
-            return
-        for block in self._storage.blocks(part_key(unit.job_id, first, part["fence"], kind), block_bytes=BLOCK_BYTES):
+    ) -> Iterator[memoryview]:
+        key, size_bytes = part_key(unit.job_id, first, part["fence"], kind), part[f"{kind}_bytes"]
+        for start in range(0, size_bytes, BLOCK_BYTES):
             if stopped():
                 raise Stopped
-            yield block
+            yield self._storage.get_range(key, start, min(start + BLOCK_BYTES, size_bytes))
 
     def _skipped(self, unit: BatchUnit, slices: Callable[[], list[Slice]]) -> tuple[Counts, list[tuple[int, int]]]:
         """The rows of a job, and first and last of each run of those that were never reached."""
@@ -181,19 +192,8 @@ class Finaliser:
             else:
                 runs.append((piece.first_row + 1, piece.first_row + piece.rows))
         if not unit.counted:
-            runs.append((unit.position.get("rows", 0) + 1, LAST_ROW))
+            runs += not_reached(unit, self._storage)
         return counts, merged(runs)
-
-
-def merged(runs: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Ascending runs, those that follow each other as one."""
-    together: list[tuple[int, int]] = []
-    for first, last in runs:
-        if together and together[-1][1] + 1 == first:
-            together[-1] = (together[-1][0], last)
-        else:
-            together.append((first, last))
-    return together
 
 
 def verdict(unit: BatchUnit) -> tuple[Status, dict[str, str] | None]:

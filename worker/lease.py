@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Final
 
 import structlog
 
@@ -15,12 +16,16 @@ from shared.store import JobStore
 
 log = structlog.get_logger()
 
+# How long a unit that nobody wants any more may take to notice it by itself.
+GRACE_SECONDS: Final = 2.0
+
 
 class LeaseKeeper:
     """One thread for all the units that a process runs, one after the other.
 
     A unit that runs for too long, or holds the interpreter so that this thread cannot run, loses its lease; in the
-    first case the process ends itself, since a predict call cannot be interrupted otherwise.
+    first case the process ends itself, since a predict call cannot be interrupted otherwise. So it does if nobody wants
+    the unit any more and it does not stop by itself.
     """
 
     def __init__(
@@ -33,6 +38,7 @@ class LeaseKeeper:
         self._unit: Unit | BatchUnit | None = None
         self._since = 0.0
         self._unwanted: frozenset[str] = frozenset()
+        self._unwanted_since: float | None = None
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
 
@@ -43,7 +49,8 @@ class LeaseKeeper:
             self._thread = threading.Thread(target=self._renew_for_ever, name="lease", daemon=True)
             self._thread.start()
         with self._changed:
-            self._unit, self._since, self._unwanted = unit, time.monotonic(), frozenset()
+            self._unit, self._since = unit, time.monotonic()
+            self._unwanted, self._unwanted_since = frozenset(), None
         try:
             yield lambda: self._unwanted
         finally:
@@ -64,8 +71,11 @@ class LeaseKeeper:
             if unit is None:
                 continue
             if time.monotonic() - since > self._timeout_seconds:
-                self._give_up(unit)
+                self._give_up(unit, "unit.timed_out")
             self._renew(unit)
+            unwanted_since = self._unwanted_since
+            if unwanted_since is not None and time.monotonic() - unwanted_since > GRACE_SECONDS:
+                self._give_up(unit, "unit.stopped")
 
     def _renew(self, unit: Unit | BatchUnit) -> None:
         try:
@@ -76,9 +86,14 @@ class LeaseKeeper:
         with self._changed:
             if self._unit is unit:
                 self._unwanted = frozenset(unit.job_ids) if unwanted is None else unwanted
+                if self._unwanted_since is None and self._unwanted.issuperset(unit.job_ids):
+                    self._unwanted_since = time.monotonic()
 
-    def _give_up(self, unit: Unit | BatchUnit) -> None:
-        log.error("unit.timed_out", fence=unit.fence, lane=unit.lane, job_ids=list(unit.job_ids))
+    def _give_up(self, unit: Unit | BatchUnit, why: str) -> None:
+        with self._changed:
+            if self._unit is not unit:
+                return  # it ended in this moment
+        log.error(why, fence=unit.fence, lane=unit.lane, job_ids=list(unit.job_ids))
         try:
             ring, queue = self._store.release(unit.fence, TIMED_OUT)
             if ring:

@@ -17,6 +17,7 @@ from shared.registry import Registry
 from shared.settings import Settings
 from shared.signature import Signature
 from shared.storage import Storage, unpacked_key
+from worker.csv_rows import csv_fields
 from worker.cutter import Cut, cut_csv, cut_ndjson
 from worker.drain import until_written, worker_name
 from worker.output import compress
@@ -27,7 +28,8 @@ from worker.source import Source, look, open_parquet, unreadable
 
 log = structlog.get_logger()
 
-# Slices are made known to the other workers so often.
+# How long slices are gathered before they are made known to the other workers: at first they wait for them.
+FIRST_FLUSH_SECONDS: Final = 0.01
 FLUSH_SECONDS: Final = 0.25
 FLUSH_SLICES: Final = 256
 # How long a plan goes on before other jobs have their turn.
@@ -35,6 +37,8 @@ TURN_SECONDS: Final = 2.0
 # What is unpacked ahead of those who score it, slices; and how long it waits for the worker that has the stream open.
 MOST_AHEAD: Final = 32
 KEEP_SECONDS: Final = 10.0
+# Characters of a column's name; what is longer would be repeated in messages, and is no name.
+LONGEST_NAME: Final = 1000
 
 
 @dataclass(slots=True)
@@ -77,6 +81,8 @@ class Planner:
         self._settings = settings
         # The stream that is being unpacked: to open it again means to unpack all of it again.
         self._open: tuple[str, Plan] | None = None
+        # The unit, with what is known of its slices: run again from its beginning it would find other portions of them.
+        self._reached: BatchUnit | None = None
 
     def run(self, unit: BatchUnit, progressed: Callable[[], None], call: Callable[[str], None]) -> None:
         """Go on with a plan until it is done, its turn is over, or enough is unpacked.
@@ -86,17 +92,19 @@ class Planner:
             Stopped
             StorageFailed, StoreUnavailable, ModelNotFound
         """
+        if self._reached is not None and self._reached.fence == unit.fence:
+            unit = self._reached
         plan = self._kept(unit) or self._begin(unit)
         began = flushed = time.monotonic()
-        waiting = 0
+        waiting, pause = 0, FIRST_FLUSH_SECONDS
         for piece, cut in plan.cuts:
             self._add(unit, plan, piece, cut)
             now = time.monotonic()
-            if now - flushed > FLUSH_SECONDS or len(plan.slices) >= FLUSH_SLICES:
+            if now - flushed > pause or len(plan.slices) >= FLUSH_SLICES:
                 over = now - began > TURN_SECONDS or (plan.source.packed and waiting > MOST_AHEAD)
                 waiting = self._flush(unit, plan, "pause" if over else "more", call)
                 progressed()
-                flushed = time.monotonic()
+                flushed, pause = time.monotonic(), min(2 * pause, FLUSH_SECONDS)
                 if over:
                     self._open = (unit.job_id, plan) if plan.source.packed else None
                     return
@@ -152,18 +160,18 @@ class Planner:
             format="parquet", names=names, key=batch.key_column, include=include, dialect=batch.input.dialect
         )
         before = unit.position
-        group = before.get("group", 0)
+        group, stop = before.get("group", 0), before.get("stop", 0)
         return Plan(
             source=source,
             layout=layout,
-            cuts=((piece, None) for piece in parquet_slices(file, self._settings.slice_rows, group, before.get("stop", 0))),
+            cuts=((piece, None) for piece in parquet_slices(file, self._settings.slice_rows, group, stop)),
             selection=selection,
             rows=before.get("rows", 0),
             wanted=before.get("wanted", 0),
             known=before.get("known", 0),
-            stop=before.get("stop", 0),
+            stop=stop,
             group=group,
-        )  # fmt: skip
+        )
 
     def _add(self, unit: BatchUnit, plan: Plan, piece: Slice, cut: Cut | None) -> None:
         """Note a slice; of a stream its bytes are put where a worker can read them."""
@@ -185,6 +193,7 @@ class Planner:
             ),
             self._settings.unit_timeout_seconds,
         )  # fmt: skip
+        self._reached = replace(unit, layout=plan.layout, position=plan.position)
         plan.known += len(plan.slices)
         plan.slices = []
         if ring:
@@ -228,11 +237,13 @@ def find_layout(unit: BatchUnit, source: Source, signature: Signature, max_row_b
             raise unreadable(
                 "bad_encoding", "The first row is not UTF-8; send encoding=latin-1 or what it is."
             ) from error
-        fields = header_names(line.lstrip("\r\n"), dialect)
-        if dialect.header:
-            names, stop = tuple(fields), first.slice.stop
-        else:
+        fields = next(filter(None, csv_fields(line, dialect)))
+        if not dialect.header:
             names = by_position(features, len(fields))
+        elif max(map(len, fields)) > LONGEST_NAME:
+            raise unreadable("bad_input", "The first row is no header; is this a CSV file, with a header?")
+        else:
+            names, stop = tuple(header_names(line.lstrip("\r\n"), dialect)), first.slice.stop
         include = included(names, batch.include, batch.include_all)
         check_columns(names, signature, key=batch.key_column, include=include)
     return (
@@ -257,7 +268,8 @@ def by_position(features: tuple[str, ...], width: int) -> tuple[str, ...]:
     if width < len(features):
         raise unreadable(
             "bad_input",
-            f"The file has {width} columns and no header, but the model takes {len(features)}: {', '.join(features[:20])}.",
+            f"The file has {width} columns and no header, but the model takes {len(features)}: "
+            f"{', '.join(features[:20])}.",
         )
     return (*features, *(f"column_{number}" for number in range(len(features) + 1, width + 1)))
 

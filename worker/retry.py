@@ -3,6 +3,7 @@
 import heapq
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,9 @@ from shared.batch import Input, Slice
 from shared.errors import FileMissing, InputGone
 from shared.records import BatchUnit
 from shared.storage import Storage, input_key, output_key, selected_key
+
+# Row numbers of a file whose end was not seen go on to here.
+LAST_ROW: Final = 2**62
 
 
 def input_of(unit: BatchUnit, storage: Storage) -> Input:
@@ -28,8 +32,10 @@ def input_of(unit: BatchUnit, storage: Storage) -> Input:
         return given
     own = input_key(unit.job_id)
     if unit.kind == "plan" and not storage.exists(own):
+        # The job before may be a retry itself, with a copy of its own, of a job that is deleted by now.
+        before = input_key(unit.spec.retry_of)
         try:
-            storage.copy(given.key, own)
+            storage.copy(before if storage.exists(before) else given.key, own)
         except FileMissing as error:
             raise InputGone from error
     return replace(given, key=own)
@@ -60,7 +66,7 @@ class Selection:
         except FileMissing as error:
             raise InputGone from error
         skipped = iter([(int(first), int(last)) for first, last in manifest["skipped_rows"]])
-        if batch.retry_only == "skipped":
+        if batch.retry_only == "skipped" or "errors" not in manifest["outputs"]:
             return cls(storage, unit.job_id, skipped)
         return cls(storage, unit.job_id, heapq.merge(skipped, _failed(storage, output_key(before, "errors.jsonl"))))
 
@@ -92,6 +98,33 @@ def selected(storage: Storage, job_id: str, piece: Slice) -> npt.NDArray[np.int6
         StorageFailed
     """
     return np.frombuffer(storage.get(selected_key(job_id, piece.first_row)), dtype=np.int64)
+
+
+def merged(runs: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Ascending runs, those that follow each other as one."""
+    together: list[tuple[int, int]] = []
+    for first, last in runs:
+        if together and together[-1][1] + 1 == first:
+            together[-1] = (together[-1][0], last)
+        else:
+            together.append((first, last))
+    return together
+
+
+def not_reached(unit: BatchUnit, storage: Storage) -> list[tuple[int, int]]:
+    """First and last of each run of rows that a plan which did not come to its end has not seen.
+
+    Raises:
+        StorageFailed
+    """
+    first_row = unit.position.get("rows", 0) + 1
+    try:
+        selection = Selection.of(unit, storage)
+        if selection is not None:
+            return [(max(first, first_row), last) for first, last in selection.rows if last >= first_row]
+    except (InputGone, FileMissing):  # the job before was deleted: all that it did not predict is among these
+        pass
+    return [(first_row, LAST_ROW)]
 
 
 def _failed(storage: Storage, key: str) -> Iterator[tuple[int, int]]:

@@ -5,7 +5,7 @@ Gives columns where `worker.predict` gives values: rows of a file never become P
 
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
@@ -18,6 +18,8 @@ from worker.predict import RowFailure, Stopped, WrongShape, blamed, row_failure
 
 # Failed rows of a slice for which the column to blame is looked for: it takes a predict call a column.
 MOST_BLAMED_ROWS: Final = 5
+# Rows of one predict call: enough that a call costs nothing beside its rows, few enough to stop soon.
+CALL_ROWS: Final = 65_536
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,41 +58,31 @@ class Scorer:
         Raises:
             Stopped: `stopped` said so.
         """
-        n_rows = features.num_rows
-        failures: dict[int, RowFailure] = {}
-        tables: list[pa.Table] = []
+        found = _Found(schema)
         packed = pack_table(self.signature, features)
         with warnings.catch_warnings():
             # scikit-learn warns at every call that a matrix has no feature names; the columns were matched by name.
             warnings.simplefilter("ignore")
-            self._isolate(packed, 0, n_rows, stopped, tables, failures)
-            self._blame(features, failures)
-        table = pa.concat_tables(tables) if tables else schema.empty_table()
-        table, infinite = _finite(table)
-        return Scores(_cast(table, schema), failures, infinite)
+            for start in range(0, features.num_rows, CALL_ROWS):
+                self._isolate(packed, start, min(start + CALL_ROWS, features.num_rows), stopped, found)
+            self._blame(features, found.failures)
+        table = pa.concat_tables(found.tables) if found.tables else schema.empty_table()
+        return Scores(table, found.failures, found.infinite)
 
-    def _isolate(
-        self,
-        packed: Any,
-        start: int,
-        stop: int,
-        stopped: Callable[[], bool],
-        tables: list[pa.Table],
-        failures: dict[int, RowFailure],
-    ) -> None:
+    def _isolate(self, packed: Any, start: int, stop: int, stopped: Callable[[], bool], found: "_Found") -> None:
         if stopped():
             raise Stopped
         if start == stop:
             return
         try:
-            tables.append(self._call(_part(packed, start, stop), stop - start))
+            found.add(self._call(_part(packed, start, stop), stop - start))
         except (Exception, SystemExit) as error:  # noqa: BLE001  # whatever a model raises is a row's failure
             if stop - start == 1:
-                failures[start] = row_failure(error)
+                found.failures[start] = row_failure(error)
                 return
             middle = (start + stop) // 2
-            self._isolate(packed, start, middle, stopped, tables, failures)
-            self._isolate(packed, middle, stop, stopped, tables, failures)
+            self._isolate(packed, start, middle, stopped, found)
+            self._isolate(packed, middle, stop, stopped, found)
 
     def _blame(self, features: pa.Table, failures: dict[int, RowFailure]) -> None:
         for position in sorted(failures)[:MOST_BLAMED_ROWS]:
@@ -106,6 +98,26 @@ class Scorer:
         if self.method == "predict_proba":
             return _probabilities(answer, self.estimator.classes_, n_rows)
         return _columns(answer, "prediction", None, n_rows)
+
+
+@dataclass(slots=True)
+class _Found:
+    """What is known of a slice so far."""
+
+    schema: pa.Schema
+    tables: list[pa.Table] = field(default_factory=list)  # in order
+    failures: dict[int, RowFailure] = field(default_factory=dict)
+    infinite: bool = False
+
+    def add(self, table: pa.Table) -> None:
+        """Take the predictions of the rows that follow.
+
+        Raises:
+            WrongShape: they are not of the types that the example's has.
+        """
+        table, infinite = _finite(table)
+        self.tables.append(_cast(table, self.schema))
+        self.infinite = self.infinite or infinite
 
 
 def pack_table(signature: Signature, features: pa.Table) -> Any:
@@ -155,7 +167,10 @@ def _columns(answer: Any, name: str, labels: Sequence[Any] | None, n_rows: int) 
         answer = answer.toarray()
     if hasattr(answer, "to_numpy"):
         answer = answer.to_numpy()
-    array = np.asarray(answer)
+    try:
+        array = np.asarray(answer)
+    except ValueError as error:  # parts of different lengths
+        raise WrongShape("the model gave outputs of different lengths") from error
     if array.shape[:1] != (n_rows,) or array.ndim > 2:
         raise WrongShape(f"the model gave {array.shape} predictions for {n_rows} rows")
     if array.ndim == 1:
@@ -208,22 +223,27 @@ def _top(probabilities: Any, classes: Any, k: int, n_rows: int) -> pa.Table:
 def _finite(table: pa.Table) -> tuple[pa.Table, bool]:
     """NaN and infinities as null, and whether there were any."""
     infinite = False
-    for number, field in enumerate(table.schema):
-        if not pa.types.is_floating(field.type):
-            continue
+    for number, name in enumerate(table.column_names):
         column = table.column(number)
+        if not pa.types.is_floating(column.type):
+            continue
         good = pc.is_finite(column)
         if not pc.all(good, skip_nulls=True, min_count=0).as_py():
             infinite = True
-            table = table.set_column(number, field.name, pc.if_else(good, column, pa.scalar(None, field.type)))
+            table = table.set_column(number, name, pc.if_else(good, column, pa.scalar(None, column.type)))
     return table, infinite
 
 
 def _cast(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """The columns in the types of the example's prediction; what does not fit (a wider integer) stays as it is."""
+    """The columns in the types of the example's prediction, so that a column's type never depends on the slice.
+
+    Raises:
+        WrongShape: there are other columns, or values that do not fit.
+    """
     if table.schema.equals(schema):
         return table
     try:
         return table.cast(schema)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError):
-        return table
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError) as error:
+        given, wanted = (", ".join(map(str, columns.types)) for columns in (table.schema, schema))
+        raise WrongShape(f"the model gave {given} where it gave {wanted} for its example") from error

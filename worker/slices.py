@@ -25,6 +25,9 @@ from worker.source import open_parquet
 
 _READERS: Final = {"csv": read_csv, "ndjson": read_ndjson, "parquet": read_parquet}
 
+# A Parquet row group of up to so many times slice_bytes is kept while its slices are scored.
+KEPT_GROUP_SLICES: Final = 8
+
 
 class WrongCount(Exception):
     """A slice has other rows than were counted when the file was cut: the file changed, or this is a fault of ours."""
@@ -38,6 +41,7 @@ class SliceReader:
         self._inputs = inputs
         self._settings = settings
         self._parquet: tuple[str, pq.ParquetFile] | None = None
+        self._kept: tuple[pq.ParquetFile, int, pa.Table] | None = None
 
     def read(
         self, unit: BatchUnit, signature: Signature, seconds: defaultdict[str, float]
@@ -93,10 +97,22 @@ class SliceReader:
     def _group(
         self, file: pq.ParquetFile, group: int, pieces: Sequence[Slice], columns: list[str]
     ) -> Iterator[tuple[Slice, pa.Table]]:
-        """Slices of one row group, which has to be read from its beginning; in order, as they follow each other."""
+        """Slices of one row group, in order.
+
+        A small group is kept, as its other slices may be in the next chunk; a large one has to be read from its
+        beginning to the last of them.
+        """
+        if file.metadata.row_group(group).total_byte_size <= KEPT_GROUP_SLICES * self._settings.slice_bytes:
+            if self._kept is None or self._kept[:2] != (file, group):
+                self._kept = (file, group, file.read_row_group(group, columns=columns, use_threads=False))
+            table = self._kept[2]
+            yield from ((piece, table.slice(piece.start, piece.rows)) for piece in pieces)
+            return
         wanted, begin = iter(pieces), 0
         piece = next(wanted, None)
-        for batch in file.iter_batches(self._settings.slice_rows, row_groups=[group], columns=columns):
+        for batch in file.iter_batches(
+            self._settings.slice_rows, row_groups=[group], columns=columns, use_threads=False
+        ):
             if piece is None:
                 return
             if begin == piece.start:

@@ -149,7 +149,7 @@ def unreadable(code: str, message: str) -> InvalidRequest:
 
 
 def _decoded(blocks: Iterator[bytes], encoding: str) -> Iterator[bytes]:
-    """The text in UTF-8; bytes that are no text in the encoding stay as they are, so that their rows fail by themselves."""
+    """The text in UTF-8; bytes that are no text in the encoding stay as they are, so that their rows fail alone."""
     try:
         decoder = codecs.getincrementaldecoder(encoding)("surrogateescape")
         for block in blocks:

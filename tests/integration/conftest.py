@@ -1,15 +1,18 @@
 """A whole service out of single processes, so that each can be killed by itself."""
 
 import contextlib
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from shared.queue import CONTROL, ONLINE
+from shared.queue import BATCH, CONTROL, ONLINE
 from shared.settings import Settings
 from tests.models import register_moody
-from tests.processes import Http, Process, RedisServer, start_api, start_scheduler, start_worker
+from tests.processes import Http, Process, RedisServer, S3Server, free_port, start_api, start_scheduler, start_worker
 
 
 class Service:
@@ -53,6 +56,80 @@ class Service:
     def finished(self, job_ids: list[str], seconds: float = 60) -> list[dict[str, Any]]:
         """The jobs, once all are done."""
         return [self.http.done(job_id, seconds) for job_id in job_ids]
+
+
+class BatchService(Service):
+    """A service for files alone, with all its processes, which gets well after any of them was killed."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        self.worker = self.start_worker(BATCH)
+        self.start_janitor()
+        self.api = self.start_api()
+
+    def send(self, data: bytes, **query: Any) -> str:
+        """Submit a job over a CSV file, which must be accepted; its id."""
+        options = "".join(f"&{name}={value}" for name, value in query.items())
+        answer = self.http("POST", f"/jobs?model=moody&key=id{options}", raw=data, Content_Type="text/csv")
+        assert answer.status == 202, answer.body
+        return str(answer.json["id"])
+
+    def outputs(self, job_id: str) -> dict[str, Any]:
+        """Everything that a job gives but what names the job itself."""
+        files = {name: self.http("GET", f"/jobs/{job_id}/{name}") for name in ("result", "errors", "manifest")}
+        assert {answer.status for answer in files.values()} == {200}
+        return {
+            "result": files["result"].body,
+            "errors": files["errors"].body,
+            "manifest": {**files["manifest"].json, "job_id": ""},
+        }
+
+    def scored(self, job_id: str) -> int:
+        """Rows that are done so far."""
+        counts = self.http("GET", f"/jobs/{job_id}").json["counts"]
+        return int(counts["succeeded"] + counts["failed"])
+
+    def kill_worker(self) -> None:
+        """Kill the worker with all its processes, and start another."""
+        self.worker.kill()
+        self.worker = self.start_worker(BATCH)
+
+    def kill_api(self) -> None:
+        """Kill the API with all its processes, and start another."""
+        for process in self.api.children():
+            process.kill()
+        self.api.kill()
+        self.api = self.start_api()
+
+    def give_up(self) -> None:
+        """Cancel what is not done, so that the next test has the service to itself."""
+        jobs = [job["id"] for job in self.http("GET", "/jobs?limit=200").json["jobs"] if not job["done"]]
+        for job_id in jobs:
+            self.http("POST", f"/jobs/{job_id}/cancel")
+        self.finished(jobs)
+
+
+@contextlib.contextmanager
+def batch_service(**values: Any) -> Iterator[BatchService]:
+    """A service for files with a folder of its own."""
+    folder = Path(tempfile.mkdtemp(prefix="ft-"))
+    quick = {"lease_seconds": 2, "janitor_seconds": 0.5, "workers": 2, "api_processes": 1, "log_format": "json"}
+    place = {"port": free_port(), "data_dir": folder / "var"}
+    service = BatchService(Settings.model_validate(quick | place | values))
+    try:
+        yield service
+    finally:
+        service.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def environment_of_s3(server: S3Server) -> Iterator[None]:
+    """The server, as the place that the environment names, for us and for the processes that we start."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in server.environment.items():
+            patch.setenv(name, value)
+        yield
 
 
 @pytest.fixture

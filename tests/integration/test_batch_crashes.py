@@ -1,15 +1,16 @@
 """Whatever is killed while a file is scored, its outputs are the same bytes."""
 
+import contextlib
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
-from shared.queue import BATCH
-from tests.integration.conftest import Service
+from tests.integration.conftest import BatchService, batch_service, environment_of_s3
 from tests.models import RAISE, SLOW
-from tests.processes import Answer
+from tests.processes import Answer, S3Server
 from tests.wait import until
 
 # Every slice has a row that takes 30 ms, one that cannot be parsed, one that the model refuses, and quoted line breaks.
@@ -31,87 +32,92 @@ def rows(count: int) -> bytes:
 FILE = rows(8000)
 
 
-def submit(service: Service, data: bytes = FILE, **query: str) -> str:
-    options = "".join(f"&{name}={value}" for name, value in query.items())
-    answer = service.http("POST", f"/jobs?model=moody&key=id&include=note{options}", raw=data, Content_Type="text/csv")
-    assert answer.status == 202, answer.body
-    return str(answer.json["id"])
+@pytest.fixture(scope="module")
+def at(request: pytest.FixtureRequest) -> Iterator[Callable[[str], BatchService]]:
+    """A service on each kind of storage, whose units may be lost often; shared, and well again after each test."""
+    started: dict[str, BatchService] = {}
+    with contextlib.ExitStack() as stack:
 
+        def of(kind: str) -> BatchService:
+            if kind not in started:
+                values: dict[str, Any] = {}
+                if kind == "s3":
+                    server: S3Server = request.getfixturevalue("s3_server")
+                    stack.enter_context(environment_of_s3(server))
+                    values["storage"] = server.url(uuid4().hex)
+                started[kind] = stack.enter_context(batch_service(slice_bytes=SLICE_BYTES, max_attempts=50, **values))
+            return started[kind]
 
-def outputs(service: Service, job_id: str) -> dict[str, Any]:
-    """Everything that a job gives but what names the job itself."""
-    files = {name: service.http("GET", f"/jobs/{job_id}/{name}") for name in ("result", "errors", "manifest")}
-    assert {answer.status for answer in files.values()} == {200}
-    return {
-        "result": files["result"].body,
-        "errors": files["errors"].body,
-        "manifest": {**files["manifest"].json, "job_id": ""},
-    }
+        yield of
 
 
 @pytest.fixture
-def service(make_service: Callable[..., Service]) -> Service:
-    """A service whose units may be lost often."""
-    service = make_service(slice_bytes=SLICE_BYTES, max_attempts=50)
-    service.start_worker(BATCH)
-    service.start_janitor()
-    service.start_api()
-    return service
+def service(request: pytest.FixtureRequest, at: Callable[[str], BatchService]) -> Iterator[BatchService]:
+    """The service on local storage, unless the test asks for the other."""
+    service = at(getattr(request, "param", "local"))
+    yield service
+    service.give_up()
 
 
-def scored(service: Service, job_id: str) -> int:
-    """Rows that are done so far."""
-    counts = service.http("GET", f"/jobs/{job_id}").json["counts"]
-    return int(counts["succeeded"] + counts["failed"])
+def submit(service: BatchService, data: bytes = FILE, **query: str) -> str:
+    return service.send(data, include="note", **query)
 
 
-def kill_children(service: Service, chance: random.Random) -> None:
+def kill_children(service: BatchService, chance: random.Random) -> None:
     """Kill one of the processes that score."""
-    children = [child for child in service.processes[0].children() if child.children() == []]
+    children = [child for child in service.worker.children() if child.children() == []]
     chance.choice(children).kill()
 
 
-def kill_worker(service: Service, chance: random.Random) -> None:
+def kill_worker(service: BatchService, chance: random.Random) -> None:
     """Kill the worker with all its processes, and start another."""
-    service.processes[0].kill()
-    service.processes[0] = service.start_worker(BATCH)
+    service.kill_worker()
 
 
-def kill_redis(service: Service, chance: random.Random) -> None:
+def kill_redis(service: BatchService, chance: random.Random) -> None:
     """Kill Redis, and start it again."""
     service.redis.kill()
     service.restart_redis()
 
 
-def kill_api(service: Service, chance: random.Random) -> None:
+def kill_api(service: BatchService, chance: random.Random) -> None:
     """Kill the API with all its processes, and start another."""
-    api = service.processes[-1]
-    for child in api.children():
-        child.kill()
-    api.kill()
-    service.start_api()
+    service.kill_api()
 
 
-@pytest.mark.parametrize("kill", [kill_children, kill_worker, kill_redis, kill_api])
-def test_a_kill_changes_nothing_in_the_output(service: Service, kill: Callable[[Service, random.Random], None]) -> None:
+@pytest.mark.parametrize(
+    ("service", "kill"),
+    [
+        pytest.param("local", kill_children, id="local-a-process-that-scores"),
+        pytest.param("local", kill_worker, id="local-the-worker"),
+        pytest.param("local", kill_redis, id="local-redis"),
+        pytest.param("local", kill_api, id="local-the-api"),
+        pytest.param("s3", kill_children, id="s3-a-process-that-scores"),
+        pytest.param("s3", kill_worker, id="s3-the-worker"),
+    ],
+    indirect=["service"],
+)
+def test_a_kill_changes_nothing_in_the_output(
+    service: BatchService, kill: Callable[[BatchService, random.Random], None]
+) -> None:
     undisturbed = submit(service)
     service.http.done(undisturbed)
     chance = random.Random(2)
 
     disturbed = submit(service)
     for part in (0.1, 0.4, 0.7):
-        until(lambda part=part: scored(service, disturbed) > part * 8000, what="some rows are scored")  # type: ignore[misc]
+        until(lambda part=part: service.scored(disturbed) > part * 8000, what="some rows are scored")  # type: ignore[misc]
         kill(service, chance)
     job = service.http.done(disturbed, 90)
 
     assert job["status"] == "partially_succeeded"
     assert job["counts"]["total"] == 8000
-    assert outputs(service, disturbed) == outputs(service, undisturbed)
+    assert service.outputs(disturbed) == service.outputs(undisturbed)
 
 
-def test_a_huge_job_does_not_hold_up_small_ones(service: Service) -> None:
+def test_a_huge_job_does_not_hold_up_small_ones(service: BatchService) -> None:
     huge = submit(service, rows(60_000))
-    until(lambda: scored(service, huge) > 0, what="the huge job runs")
+    until(lambda: service.scored(huge) > 0, what="the huge job runs")
 
     small = [submit(service, rows(30)) for _ in range(10)]
     done = service.finished(small)
@@ -120,19 +126,19 @@ def test_a_huge_job_does_not_hold_up_small_ones(service: Service) -> None:
     assert not service.http("GET", f"/jobs/{huge}").json["done"]
 
 
-def test_a_job_of_high_priority_overtakes_one_that_runs(service: Service) -> None:
+def test_a_job_of_high_priority_overtakes_one_that_runs(service: BatchService) -> None:
     usual = submit(service, rows(30_000))
-    until(lambda: scored(service, usual) > 0, what="the usual job runs")
+    until(lambda: service.scored(usual) > 0, what="the usual job runs")
 
     urgent = submit(service, rows(10_000), priority="high")
     service.http.done(urgent)
 
-    assert scored(service, usual) < 20_000
+    assert service.scored(usual) < 20_000
 
 
-def test_cancelling_keeps_what_is_done(service: Service) -> None:
+def test_cancelling_keeps_what_is_done(service: BatchService) -> None:
     job_id = submit(service, rows(60_000))
-    until(lambda: scored(service, job_id) > 1000, what="some rows are scored")
+    until(lambda: service.scored(job_id) > 1000, what="some rows are scored")
 
     service.http("POST", f"/jobs/{job_id}/cancel")
     job = service.http.done(job_id)
@@ -141,11 +147,11 @@ def test_cancelling_keeps_what_is_done(service: Service) -> None:
     assert job["status"] == "cancelled"
     assert counts["skipped"] > 0
     assert counts["succeeded"] + counts["failed"] + counts["skipped"] == counts["total"] == 60_000
-    result = outputs(service, job_id)["result"]
+    result = service.outputs(job_id)["result"]
     assert result.count(b"a-") == counts["succeeded"]
 
 
-def test_progress_never_runs_backwards(service: Service) -> None:
+def test_progress_never_runs_backwards(service: BatchService) -> None:
     job_id = submit(service)
 
     seen: list[tuple[int, float]] = []
@@ -162,7 +168,7 @@ def test_progress_never_runs_backwards(service: Service) -> None:
     assert all(0 <= fraction <= 1 for _, fraction in seen)
 
 
-def test_every_snapshot_adds_up(service: Service) -> None:
+def test_every_snapshot_adds_up(service: BatchService) -> None:
     job_id = submit(service)
     answers: list[Answer] = []
 
@@ -175,3 +181,13 @@ def test_every_snapshot_adds_up(service: Service) -> None:
     for counts in (answer.json["counts"] for answer in answers):
         parts = [counts[name] for name in ("pending", "succeeded", "failed", "skipped")]
         assert counts["total"] == (None if counts["pending"] is None else sum(parts))
+
+
+def test_cancelling_does_not_wait_for_a_predict_call_that_takes_long(service: BatchService) -> None:
+    job_id = submit(service, b"id,x,note\na,159,takes a minute\n")
+    until(lambda: service.http("GET", f"/jobs/{job_id}").json["phase"] == "scoring", what="it is being scored")
+
+    service.http("POST", f"/jobs/{job_id}/cancel")
+    job = service.http.done(job_id, 30)
+
+    assert (job["status"], job["counts"]["skipped"]) == ("cancelled", 1)

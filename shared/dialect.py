@@ -87,8 +87,8 @@ def check_columns(
     for name, role in wanted:
         if name in there:
             continue
-        close = difflib.get_close_matches(name, names, n=1)
-        hint = f" Did you mean it by {close[0]!r}?" if close else f" It has {_listed(names)}."
+        meant = _closest(name, names)
+        hint = f" Did you mean it by {meant!r}?" if meant else f" It has {_listed(names)}."
         errors.append(
             {
                 "column": name,
@@ -98,6 +98,12 @@ def check_columns(
         )
     if errors:
         raise InvalidRequest(str(errors[0]["message"]), errors=errors[:MOST_SHOWN])
+
+
+def _closest(name: str, names: Sequence[str]) -> str | None:
+    """The column that a name may have been meant for: the same in other letters, or one that is spelt much like it."""
+    same = [there for there in names if there.casefold().strip() == name.casefold().strip()]
+    return next(iter(same or difflib.get_close_matches(name, names, n=1)), None)
 
 
 def _listed(names: Sequence[str]) -> str:

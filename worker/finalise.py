@@ -1,9 +1,6 @@
 """The end of a batch job: its parts are joined in order into one result, one errors file and a manifest."""
 
 import hashlib
-import importlib.metadata
-import platform
-from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -18,15 +15,14 @@ from shared.records import BatchUnit
 from shared.registry import Manifest
 from shared.storage import Storage, Writer, output_key, part_key
 from worker.chunk import MOST_ERRORS_SHOWN, STATUS, output_format, output_names
+from worker.manifest import described, reasons_text
 from worker.micro_batch import NOT_FINITE
 from worker.output import ParquetJoiner, compress, csv_header
 from worker.predict import Stopped
-from worker.registration import LIBRARIES
 from worker.retry import merged, not_reached, selected
 from worker.rows import kept_names
 
 BLOCK_BYTES: Final = 4 * 2**20
-MOST_REASONS: Final = 5
 # Of the first errors, which are kept in Redis: keys may be long.
 MOST_BYTES_SHOWN: Final = 2**16
 
@@ -61,7 +57,7 @@ class Finaliser:
         self._hasher = ThreadPoolExecutor(1, "hasher")
 
     def run(
-        self, unit: BatchUnit, manifest: Manifest, schema: pa.Schema | None, stopped: Callable[[], bool],
+        self, unit: BatchUnit, manifest: Manifest, schema: pa.Schema, stopped: Callable[[], bool],
         slices: Callable[[], list[Slice]],
     ) -> tuple[Status, dict[str, Any]]:  # fmt: skip
         """Join the parts of a job.
@@ -69,7 +65,7 @@ class Finaliser:
         Args:
             unit: the final one.
             manifest: of the model.
-            schema: the prediction columns; None if the model cannot be loaded any more.
+            schema: the prediction columns.
             stopped: whether somebody else does it by now.
             slices: reads all slices of the job, to tell the rows that were never reached.
 
@@ -104,7 +100,7 @@ class Finaliser:
         return status, outcome
 
     def _result(
-        self, unit: BatchUnit, batch: BatchOptions, schema: pa.Schema | None, stopped: Callable[[], bool]
+        self, unit: BatchUnit, batch: BatchOptions, schema: pa.Schema, stopped: Callable[[], bool]
     ) -> dict[str, Any]:
         assert unit.layout is not None  # noqa: S101  # there is no result without one
         kind = output_format(batch, unit.layout)
@@ -113,11 +109,11 @@ class Finaliser:
         name = f"result.{kind}{ENDINGS[compression]}"
         key = output_key(unit.job_id, name)
         kept = kept_names(unit.layout)
-        columns = output_names(kept, [] if schema is None else schema.names) + [STATUS] * batch.keep_failed_rows
+        columns = output_names(kept, schema.names) + [STATUS] * batch.keep_failed_rows
         with self._storage.writer(key) as writer:
             sink = Sink(writer, self._hasher)
             if kind == "parquet":
-                types = [pa.string()] * len(kept) + ([] if schema is None else schema.types) + [pa.string()]
+                types = [pa.string()] * len(kept) + schema.types + [pa.string()]
                 some = any(part["result_bytes"] for _, part in unit.parts)
                 # Kept columns are of the types that they have in the input.
                 joiner = ParquetJoiner(sink, None if some else pa.schema(list(zip(columns, types, strict=False))))
@@ -213,26 +209,6 @@ def verdict(unit: BatchUnit) -> tuple[Status, dict[str, str] | None]:
     return (Status.PARTIALLY_SUCCEEDED if failed else Status.SUCCEEDED), None
 
 
-def reasons_of(reasons: dict[str, int]) -> list[dict[str, Any]]:
-    """Why rows failed, the most frequent reason first."""
-    found: Counter[tuple[str, str | None]] = Counter()
-    for reason, rows in reasons.items():
-        code, column = orjson.loads(reason)
-        found[code, column] = rows
-    ordered = sorted(found.items(), key=lambda entry: (-entry[1], entry[0][0], entry[0][1] or ""))
-    return [{"code": code, "column": column, "rows": rows} for (code, column), rows in ordered]
-
-
-def reasons_text(reasons: dict[str, int]) -> str:
-    """The most frequent reasons in words."""
-    return ", ".join(map(_reason_text, reasons_of(reasons)[:MOST_REASONS]))
-
-
-def _reason_text(reason: dict[str, Any]) -> str:
-    where = "" if reason["column"] is None else f" in column {reason['column']}"
-    return f"{reason['code']}{where} ({reason['rows']} row{'s' if reason['rows'] != 1 else ''})"
-
-
 def output(name: str, key: str, media_type: str, raw: bytes, digest: Any, rows: int | None) -> dict[str, Any]:
     """What is kept of an output."""
     return {
@@ -243,57 +219,4 @@ def output(name: str, key: str, media_type: str, raw: bytes, digest: Any, rows: 
         "rows": rows,
         "bytes": len(raw),
         "sha256": digest.hexdigest(),
-    }
-
-
-def described(
-    unit: BatchUnit,
-    batch: BatchOptions,
-    manifest: Manifest,
-    status: Status,
-    counts: Counts,
-    skipped: list[tuple[int, int]],
-    outputs: dict[str, dict[str, Any]],
-) -> dict[str, Any]:
-    """The manifest of a job: nothing in it but the job's id depends on how often it was interrupted."""
-    given, layout = batch.input, unit.layout
-    options = {name: value for name, value in batch.to_dict().items() if name not in ("input", "include_all")}
-    return {
-        "job_id": unit.job_id,
-        "status": status.value,
-        "counts": {
-            "total": counts.total,
-            "succeeded": counts.succeeded,
-            "failed": counts.failed,
-            "skipped": counts.skipped,
-        },
-        "counted": unit.counted,
-        "skipped_rows": skipped,
-        "reasons": reasons_of(unit.reasons),
-        "input": {
-            "name": given.name,
-            "file_id": given.file_id,
-            "uri": given.uri,
-            "bytes": given.size_bytes,
-            "sha256": given.sha256,
-            "format": None if layout is None else layout.format,
-        },
-        "outputs": {
-            kind: {name: about[name] for name in ("name", "media_type", "encoding", "rows", "bytes", "sha256")}
-            for kind, about in outputs.items()
-        },
-        "model": {
-            "requested": unit.spec.requested,
-            "name": manifest.model,
-            "version": manifest.version,
-            "sha256": manifest.sha256,
-            "format": manifest.format,
-            "estimator": manifest.estimator,
-            "libraries": manifest.libraries,
-        },
-        "options": {"method": unit.spec.method, "top_k": unit.spec.top_k, **options}
-        | ({"include": list(layout.include)} if layout is not None else {}),
-        "libraries": {library: importlib.metadata.version(library) for library in LIBRARIES}
-        | {"python": platform.python_version()},
-        "retry_of": unit.spec.retry_of,
     }

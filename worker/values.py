@@ -45,7 +45,9 @@ def decoded(name: str, raw: pa.Array) -> tuple[pa.Array, tuple[Flaw, ...]]:
         return raw.cast(pa.string()), ()
     except pa.ArrowInvalid:
         texts = [None if value is None else _text(value) for value in raw.to_pylist()]
-    message = f"Column {name} has bytes that are not UTF-8; say which encoding the file has, such as latin-1."
+    message = (
+        f"Column {name} has bytes that are no text in the encoding of the file; say which it has, such as latin-1."
+    )
     bad = np.flatnonzero([text is None for text in texts] & _mask(raw.is_valid()))
     return pa.array(texts, pa.string()), tuple(Flaw(int(position), "not_utf8", message) for position in bad)
 

@@ -245,7 +245,7 @@ def test_a_missing_value_is_null_in_a_nullable_feature(kind: FeatureType) -> Non
         pytest.param(
             b"k,\xff",
             "x",
-            "Column x has bytes that are not UTF-8; say which encoding the file has, such as latin-1.",
+            "Column x has bytes that are no text in the encoding of the file; say which it has, such as latin-1.",
             id="not-utf8",
         ),
     ],

@@ -11,6 +11,7 @@ from shared.errors import InputGone, InvalidRequest, JobNotFinished, NothingToRe
 from shared.job import Job, Spec, new_job_id
 from shared.queue import BATCH, ONLINE
 from shared.records import Submission
+from shared.storage import input_key
 
 
 def retried(services: Services, job: Job, only: str, origin: Origin, body: bytes) -> Submission:
@@ -50,15 +51,15 @@ def _over_file(services: Services, job: Job, batch: BatchOptions, only: str) -> 
     unreached = counts.total is None or counts.skipped > 0
     if (only == "skipped" and not unreached) or (only == "failed" and not unreached and not counts.failed):
         raise NothingToRetry
-    _see_input(services, batch.input)
+    _see_input(services, job.id, batch.input)
     if only == "all":
         return replace(batch, retry_only=None)
     # Without outputs nobody knows one row from another: the same is done again as a whole.
     return replace(batch, retry_only="skipped" if only == "skipped" else "failed") if job.outputs else batch
 
 
-def _see_input(services: Services, input: Input) -> None:
-    """See that the file is still there."""
+def _see_input(services: Services, job_id: str, input: Input) -> None:
+    """See that the file is still there; a job that is a retry itself has a copy of what came with the first one."""
     try:
         if input.uri is not None:
             services.inputs.check(input.uri)
@@ -67,7 +68,7 @@ def _see_input(services: Services, input: Input) -> None:
             services.files.get(input.file_id)
     except (InvalidRequest, UnknownFile) as error:
         raise InputGone from error
-    if input.key is None or not services.storage.exists(input.key):
+    if input.key is None or not any(map(services.storage.exists, (input.key, input_key(job_id)))):
         raise InputGone
 
 

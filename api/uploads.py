@@ -19,7 +19,7 @@ from api.digests import Digests
 from api.errors import RequestFault
 from api.media import COMPRESSED, PARQUET, is_json
 from api.services import Services
-from shared.errors import InvalidRequest, ServiceError
+from shared.errors import InvalidRequest, ServiceError, StoreUnavailable
 
 log = structlog.get_logger()
 
@@ -220,7 +220,8 @@ def receive(services: Services, blocks: Iterator[bytes], head: Head, *, prefix: 
             tail = (tail + block[-len(PARQUET) :])[-len(PARQUET) :]
             writer.write(block)
             if time.monotonic() - kept > KEEP_SECONDS:
-                services.files.keep(prefix)
+                with suppress(StoreUnavailable):  # what is kept is looked at again when all has come
+                    services.files.keep(prefix)
                 kept = time.monotonic()
         head.end()
         if head.bytes.startswith(PARQUET) and (tail != PARQUET or size_bytes < 3 * len(PARQUET)):

@@ -77,6 +77,7 @@ class Layout:
     key: str | None
     include: tuple[str, ...]
     dialect: Dialect  # in force while slices are read: of unpacked slices the encoding is UTF-8
+    tag: str | None = None  # of an input that lies elsewhere: it changes when the file does
     unpacked: bool = False  # slices lie in files of their own, since the input is compressed or not in UTF-8
 
     def to_dict(self) -> dict[str, Any]:

@@ -88,12 +88,37 @@ class BatchStore:
         return bool(reply == 1)
 
     def commit_final(self, unit: BatchUnit, status: Status, outcome: Mapping[str, Any]) -> bool:
-        """End a job whose output is written; False if another attempt does that by now, or the job is done.
+        """End a job whose output is written; False if it was cancelled meanwhile, which its manifest must say too.
+
+        If another attempt does that by now, or the job is done, nothing changes.
 
         Raises:
             StoreUnavailable, StoreFull
         """
-        return bool(self._store.run("commit_final", unit.fence, status.value, orjson.dumps(outcome)) == 1)
+        return bool(self._store.run("commit_final", unit.fence, status.value, orjson.dumps(outcome)) != 2)
+
+    def ended(self, most: int) -> list[str]:
+        """Jobs that have ended since `tidied` was told last; what they were made of remains to be removed.
+
+        Raises:
+            StoreUnavailable
+        """
+        store = self._store
+        try:
+            return [raw.decode() for raw in store.connections.client.srandmember(store.keys.ended, most)]
+        except RedisError as error:
+            raise StoreUnavailable from error
+
+    def tidied(self, job_id: str) -> None:
+        """The parts and unpacked pieces of a job that has ended are gone.
+
+        Raises:
+            StoreUnavailable
+        """
+        try:
+            self._store.connections.client.srem(self._store.keys.ended, job_id)
+        except RedisError as error:
+            raise StoreUnavailable from error
 
     def fail(self, unit: BatchUnit, code: str, message: str, errors: Sequence[Mapping[str, Any]] = ()) -> bool:
         """End a job that cannot go on, once what is done is written; True: a doorbell must be published.

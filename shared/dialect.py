@@ -12,6 +12,8 @@ from shared.errors import InvalidRequest
 from shared.signature import Signature
 
 MOST_SHOWN: Final = 20
+# What Python can decode, but no file is written in.
+NO_ENCODINGS: Final = ("punycode", "idna", "unicode-escape", "raw-unicode-escape", "utf-7", "undefined")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,7 +44,7 @@ class Dialect:
             raise _fault(
                 "encoding", f"{self.encoding[:40]} is not an encoding; send utf-8, latin-1 or cp1252."
             ) from error
-        if not getattr(info, "_is_text_encoding", True):
+        if info.name in NO_ENCODINGS or not getattr(info, "_is_text_encoding", True):
             raise _fault("encoding", f"{self.encoding[:40]} is not an encoding of text.")
 
     @property
@@ -56,7 +58,7 @@ def _fault(field: str, message: str) -> InvalidRequest:
 
 
 def header_names(line: str, dialect: Dialect) -> list[str]:
-    """The column names in a header, which may have line breaks within quotes.
+    """The column names in a header, which may have line breaks within quotes; one without a name is column_<n>.
 
     Raises:
         InvalidRequest: a name is there twice.
@@ -64,11 +66,11 @@ def header_names(line: str, dialect: Dialect) -> list[str]:
     quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if dialect.quote else csv.QUOTE_NONE
     text = io.StringIO(line.rstrip("\r\n"), newline="")
     names = next(csv.reader(text, delimiter=dialect.delimiter, quotechar=dialect.quote or None, quoting=quoting), [])
-    names = [name.strip() for name in names]
-    twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
-    if twice and twice != [""]:
-        message = f"The file has the column {twice[-1]!r} more than once; give each column a name of its own."
-        raise InvalidRequest(message, errors=[{"column": twice[-1], "code": "duplicate_column", "message": message}])
+    names = [name.strip() or f"column_{number}" for number, name in enumerate(names, start=1)]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        message = f"The file has the column {twice!r} more than once; give each column a name of its own."
+        raise InvalidRequest(message, errors=[{"column": twice, "code": "duplicate_column", "message": message}])
     return names
 
 

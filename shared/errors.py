@@ -25,6 +25,7 @@ ServiceError
 ├── UnknownFile
 ├── FileInUse                   an unfinished job reads the file
 ├── InputGone                   the file of a job that is to be retried
+├── InputChanged                the file that a job reads
 └── ModelUnusable               an artifact that cannot be loaded or registered
     ├── UnsafeArtifact
     └── ArtifactCorrupt
@@ -209,6 +210,12 @@ class InputGone(ServiceError):
     """The file that the job read is gone, so its rows cannot be tried again; send the file anew."""
 
     code = "input_gone"
+
+
+class InputChanged(ServiceError):
+    """The file was changed while the job read it; submit the job again."""
+
+    code = "input_changed"
 
 
 class ModelUnusable(ServiceError):

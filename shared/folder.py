@@ -51,6 +51,16 @@ def remove(root: Path, key: str) -> None:
             break  # it is not empty
 
 
+def tidy(root: Path, prefix: str) -> None:
+    """Remove what killed writers left in a folder ("name#1").
+
+    Raises:
+        OSError
+    """
+    for left in (root / prefix).glob("*#*"):
+        left.unlink(missing_ok=True)
+
+
 def _folders(root: Path, path: Path) -> list[Path]:
     """From the file's own up to the one just below root."""
     return list(itertools.takewhile(lambda folder: folder != root, path.parents))

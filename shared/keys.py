@@ -26,6 +26,7 @@ slices:<id>      list    "start stop rows first_row group fault"           until
 again:<id>       zset    "first count attempt" of lost chunks, by first    while waiting   release         pull_batch
 parts:<id>       hash    first slice -> JSON of a chunk that is done       until done      commit_chunk    pull_batch
 reasons:<id>     hash    reason -> rows that failed for it                 until done      commit_chunk    pull_batch
+ended            set     ids of batch jobs whose parts are not removed    seconds         finish          janitor
 uploads          zset    storage prefixes, by when they are given up       until it ends   api             janitor
 files            zset    ids of uploaded files, by expiry                  until swept     api             janitor
 file:<id>        hash    file = JSON, expires, users = unfinished jobs     until swept     api submit      api submit
@@ -69,6 +70,7 @@ class Keys:
         self.awaited = f"{self.base}awaited"
         self.followed = f"{self.base}followed"
         self.full = f"{self.base}full"
+        self.ended = f"{self.base}ended"
         self.files = f"{self.base}files"
         self.jobs = f"{self.base}jobs"
         self.models = f"{self.base}models"

@@ -87,8 +87,8 @@ class Settings(BaseModel):
 
     storage: str | None = Field(
         None,
-        description="Where files lie: file:///path, or s3://bucket/prefix of any S3-compatible store, whose key, secret, "
-        "region and endpoint come from the usual AWS_ variables. Unset: the folder `storage` in data_dir.",
+        description="Where files lie: file:///path, or s3://bucket/prefix of any S3-compatible store, whose key, "
+        "secret, region and endpoint come from the usual AWS_ variables. Unset: the folder `storage` in data_dir.",
     )
     input_prefixes: str = Field(
         "",
@@ -103,8 +103,8 @@ class Settings(BaseModel):
     )
     file_ttl_seconds: Count = Field(
         7 * 86_400,
-        description="How long a file of `POST /files` is kept; longer while an unfinished job reads it. A file that came "
-        "with a job lives as long as the job.",
+        description="How long a file of `POST /files` is kept; longer while an unfinished job reads it. A file that "
+        "came with a job lives as long as the job.",
     )
     max_instances: Count = Field(10_000, description="Most rows of one prediction job; 422 past it.")
     max_waiting_jobs: Count = Field(
@@ -140,8 +140,8 @@ class Settings(BaseModel):
     max_batch_jobs: Count = Field(1000, description="Most batch jobs that are not finished; 429 `queue_full` past it.")
     slice_bytes: Annotated[int, Field(ge=1, le=2**30)] = Field(
         8 * 2**20,
-        description="Part of a CSV or NDJSON file that is parsed and predicted in one go, bytes; bounds the memory of a "
-        "worker process at some ten times as much.",
+        description="Part of a CSV or NDJSON file that is parsed and predicted in one go, bytes; bounds the memory of "
+        "a worker process at some ten times as much.",
     )
     slice_rows: Annotated[int, Field(ge=1, le=2**24)] = Field(65_536, description="The same for Parquet, rows.")
     max_row_bytes: Annotated[int, Field(ge=16, le=2**30)] = Field(
@@ -149,8 +149,8 @@ class Settings(BaseModel):
     )
     chunk_seconds: Seconds = Field(
         2,
-        description="How much work a chunk of a file should be, at the measured speed; progress, cancelling and recovery "
-        "go by chunks.",
+        description="How much work a chunk of a file should be, at the measured speed; progress, cancelling and "
+        "recovery go by chunks.",
     )
     max_chunk_slices: Count = Field(8, description="Most slices of one chunk; the least is one.")
 

@@ -99,6 +99,14 @@ class Storage:
         """
         return self._fetch(key, start, stop, None) if start < stop else memoryview(b"")
 
+    def tag(self, key: str) -> str | None:
+        """What changes when a file is written anew, where the store can tell.
+
+        Raises:
+            FileMissing, StorageFailed
+        """
+        return self._head(key)[1]
+
     def size(self, key: str) -> int:
         """The size of a file, bytes.
 
@@ -162,16 +170,6 @@ class Storage:
             if self._root:
                 folder.sync(self._root, key)
 
-    def copy(self, source: str, target: str) -> None:
-        """Copy a file; whole, as `put` writes one.
-
-        Raises:
-            FileMissing, StorageFailed, StorageFull
-        """
-        with self.writer(target) as writer:
-            for block in self.blocks(source):
-                writer.write(block)
-
     def delete(self, prefix: str) -> None:
         """Remove every file below a prefix, and the file of that very key; nothing happens if there is none.
 
@@ -188,6 +186,16 @@ class Storage:
             for page in obstore.list(store, prefix, chunk_size=1000):
                 obstore.delete(store, [entry["path"] for entry in page])
             obstore.delete(store, [prefix])
+
+    def tidy(self, prefix: str) -> None:
+        """Remove what killed writers left of files below a prefix; nobody may be writing there.
+
+        Raises:
+            StorageFailed
+        """
+        if self._root:  # S3 keeps unfinished uploads apart, where only its own rules reach them
+            with translated(prefix, "tidied"):
+                folder.tidy(self._root, prefix)
 
     def check(self) -> None:
         """See that the storage can be read, within some 3 seconds.

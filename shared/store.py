@@ -273,9 +273,12 @@ class JobStore:
         written, *kept = self.run("commit", *arguments)
         return Committed(written=written, kept=frozenset(job_id.decode() for job_id in kept))
 
-    def release(self, fence: str, outcome: bytes) -> tuple[bool, str]:
-        """Give a unit back; jobs with no attempt left fail with `outcome`. Returns whether to ring, and the queue."""
-        ring, queue = self.run("release", fence, self._settings.max_attempts, outcome)
+    def release(self, fence: str, outcome: bytes, *, counts: bool = True) -> tuple[bool, str]:
+        """Give a unit back; jobs with no attempt left fail with `outcome`. Returns whether to ring, and the queue.
+
+        Not `counts`: a unit of a batch job that could not be done for the moment has as many attempts left as before.
+        """
+        ring, queue = self.run("release", fence, self._settings.max_attempts, outcome, int(not counts))
         return ring == 1, queue.decode()
 
     def call_worker(self, queue: str, lane: str) -> bool:

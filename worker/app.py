@@ -11,6 +11,7 @@ from celery import Celery
 from celery.signals import celeryd_init, setup_logging, worker_process_init, worker_ready
 from redis.exceptions import RedisError
 
+from shared.batch_store import BatchStore
 from shared.connection import Connections
 from shared.errors import ServiceError, StoreUnavailable
 from shared.files import Files
@@ -62,7 +63,8 @@ def make_app() -> Celery:
 
     def build_janitor() -> Janitor:
         store = JobStore(Connections(settings.redis_address, timeout_seconds=5), settings)
-        return Janitor(store, Files(store, settings), Storage.of(settings), Doorbell(app).ring, settings)
+        batches, files = BatchStore(store, settings), Files(store, settings)
+        return Janitor(store, batches, files, Storage.of(settings), Doorbell(app).ring, settings)
 
     @app.task(name=DRAIN)
     def drain(queue: str) -> None:

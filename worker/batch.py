@@ -3,18 +3,29 @@
 import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
+import pyarrow as pa
 import structlog
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_exponential
 
 from shared.batch_store import BatchStore
-from shared.errors import FileMissing, InputGone, InvalidRequest, ServiceError, StorageFailed, StoreUnavailable
+from shared.errors import (
+    FileMissing,
+    InputGone,
+    InvalidRequest,
+    ModelUnusable,
+    ServiceError,
+    StorageFailed,
+    StoreUnavailable,
+)
 from shared.inputs import Inputs
 from shared.records import BatchUnit, failure_outcome
-from shared.registry import Registry
+from shared.registry import Manifest, Registry
 from shared.settings import Settings
-from shared.storage import Storage, parts_prefix, unpacked_key, unpacked_prefix
+from shared.storage import Storage, unpacked_key
 from shared.store import JobStore
 from worker.chunk import ChunkRunner, Part
 from worker.drain import until_written
@@ -23,12 +34,13 @@ from worker.lease import LeaseKeeper
 from worker.model_cache import LoadedModel, ModelCache
 from worker.plan import Planner
 from worker.predict import Stopped
-from worker.slices import WrongCount
 
 log = structlog.get_logger()
 
 # How long storage that is away for the moment is tried again within a unit.
 PATIENCE_SECONDS: Final = 60
+# What Python and Arrow say when there is no memory for the stack of a thread.
+NO_THREAD: Final = ("can't start new thread", "Failed to launch worker thread")
 
 
 class BatchWork:
@@ -48,6 +60,7 @@ class BatchWork:
         self._storage = storage
         self._batches = BatchStore(store, settings)
         self._models = models
+        self._registry = registry
         self._call = call
         self._settings = settings
         self._planner = Planner(self._batches, storage, inputs, registry, settings)
@@ -79,25 +92,33 @@ class BatchWork:
                 self._patiently(unit, lambda: self._stopped(unwanted))
             except StoreUnavailable:
                 raise  # the lease ends, and another worker does it again
-            except Stopped:
-                self._give_back(unit, failure_outcome("internal", "The unit was stopped at every attempt."))
-            except FileMissing as error:
-                # Somebody else has done this unit and has removed what it was made of, or the input was removed.
-                log.warning("unit.file_missing", job_id=unit.job_id, kind=unit.kind, reason=error.message)
+            except Exception as error:  # noqa: BLE001  # whatever happens is the end of the unit, not of the worker
+                self._ended(unit, error)
+
+    def _ended(self, unit: BatchUnit, error: Exception) -> None:
+        """What becomes of a unit that raised."""
+        about = {"job_id": unit.job_id, "kind": unit.kind, "fence": unit.fence}
+        match error:
+            case Stopped():
+                self._give_back(unit, failure_outcome("internal", "The unit was stopped."), counts=False)
+            case FileMissing():
+                # Somebody else has done this unit and what it was made of is removed, or the input was removed.
+                log.warning("unit.file_missing", reason=error.message, **about)
                 self._give_back(unit, failure_outcome("input_gone", InputGone().message))
-            except MemoryError:
-                log.warning("unit.out_of_memory", job_id=unit.job_id, kind=unit.kind)
-                self._give_back(unit, failure_outcome("out_of_memory", "The file needs more memory than a worker has."))
-            except InvalidRequest as error:
+            case StorageFailed() if type(error) is StorageFailed:
+                log.warning("unit.storage_failed", reason=error.message, **about)
+                self._give_back(unit, failure_outcome(error.code, error.message), counts=False)
+            case InvalidRequest():
                 self._fail(unit, "invalid_input", error.message, error.errors)
-            except WrongCount as error:
-                log.warning("unit.wrong_count", job_id=unit.job_id, reason=str(error))
-                self._fail(unit, "input_changed", "The file is not what it was when the job began; send it again.")
-            except ServiceError as error:
-                log.warning("unit.failed", job_id=unit.job_id, kind=unit.kind, reason=error.message)
+            case ServiceError():
+                log.warning("unit.failed", reason=error.message, **about)
                 self._fail(unit, error.code, error.message)
-            except Exception:
-                log.exception("unit.crashed", job_id=unit.job_id, kind=unit.kind)
+            case _ if isinstance(error, MemoryError) or any(words in str(error) for words in NO_THREAD):
+                log.warning("unit.out_of_memory", **about)
+                message = "The file needs more memory than a worker has."
+                self._give_back(unit, failure_outcome("out_of_memory", message))
+            case _:
+                log.error("unit.crashed", exc_info=error, **about)
                 self._fail(unit, "internal", "Something went wrong in the worker; its log has the details.")
 
     def _stopped(self, unwanted: Callable[[], frozenset[str]]) -> bool:
@@ -119,7 +140,7 @@ class BatchWork:
         match unit.kind:
             case "plan":
                 began = time.perf_counter()
-                self._planner.run(unit, self._leases.progressed, self._call)
+                self._planner.run(unit, stopped, self._call)
                 self._log(unit, {"cut": time.perf_counter() - began})
             case "chunk":
                 self._chunk(unit, stopped)
@@ -135,51 +156,52 @@ class BatchWork:
             "failed": part.failed,
             "result_bytes": sum(map(len, part.result)),
             "errors_bytes": sum(map(len, part.errors)),
+            "columns": part.columns,
         } | ({"infinite": True} if part.infinite else {})
         began = time.perf_counter()
         counted = until_written(
             lambda: self._batches.commit_chunk(unit, record, part.reasons), self._settings.unit_timeout_seconds
         )
-        if counted and unit.layout is not None and unit.layout.unpacked:
-            for piece in unit.slices:
-                self._storage.delete(unpacked_key(unit.job_id, piece.start))
         part.seconds["commit"] = time.perf_counter() - began
         self._log(unit, part.seconds, part)
+        if counted and unit.layout is not None and unit.layout.unpacked:
+            with contextlib.suppress(StorageFailed):  # then they go with the job's parts
+                for piece in unit.slices:
+                    self._storage.delete(unpacked_key(unit.job_id, piece.start))
 
     def _final(self, unit: BatchUnit, stopped: Callable[[], bool]) -> None:
-        began = time.perf_counter()
-        model = self._model(unit)
-        _, schema = self._chunks.scorer(unit, model)
-        status, outcome = self._finaliser.run(
-            unit, model.manifest, schema, stopped, lambda: self._batches.slices(unit.job_id)
-        )
-        counted = until_written(
-            lambda: self._batches.commit_final(unit, status, outcome), self._settings.unit_timeout_seconds
-        )
-        if counted:
-            self._remove_parts(unit)
+        began, schema = time.perf_counter(), None
+        manifest = self._registry.manifest(unit.spec.model, unit.spec.version)
+        try:
+            schema = self._chunks.scorer(unit, self._model(unit))[1]
+        except (ModelUnusable, MemoryError) as error:  # what is done is written all the same
+            log.warning("model.not_loaded", job_id=unit.job_id, reason=str(error))
+        ended = self._join(unit, manifest, schema, stopped)
+        if not ended:
+            self._join(replace(unit, stop="cancelled"), manifest, schema, stopped)
         self._log(unit, {"join": time.perf_counter() - began})
 
-    def _model(self, unit: BatchUnit) -> LoadedModel:
-        return self._models.patiently(unit.spec.model, unit.spec.version)
+    def _join(self, unit: BatchUnit, manifest: Manifest, schema: pa.Schema | None, stopped: Callable[[], bool]) -> bool:
+        """Write the output and end the job; False if it was cancelled meanwhile."""
+        slices = partial(self._batches.slices, unit.job_id)
+        status, outcome = self._finaliser.run(unit, manifest, schema, stopped, slices)
+        commit = partial(self._batches.commit_final, unit, status, outcome)
+        return until_written(commit, self._settings.unit_timeout_seconds)
 
-    def _give_back(self, unit: BatchUnit, outcome: bytes) -> None:
-        ring, queue = self._store.release(unit.fence, outcome)
+    def _model(self, unit: BatchUnit) -> LoadedModel:
+        try:
+            return self._models.patiently(unit.spec.model, unit.spec.version)
+        except FileMissing as error:
+            raise ModelUnusable(f"The artifact of {unit.spec.model}@{unit.spec.version} is gone.") from error
+
+    def _give_back(self, unit: BatchUnit, outcome: bytes, *, counts: bool = True) -> None:
+        ring, queue = self._store.release(unit.fence, outcome, counts=counts)
         if ring:
             self._call(queue)
 
     def _fail(self, unit: BatchUnit, code: str, message: str, errors: Sequence[Mapping[str, Any]] = ()) -> None:
         if until_written(lambda: self._batches.fail(unit, code, message, errors), self._settings.unit_timeout_seconds):
             self._call(unit.queue)
-        job = self._store.read(unit.job_id, with_result=False)
-        if job is None or job.done:
-            # Nobody will join what there is, and it may be what has filled the storage.
-            with contextlib.suppress(StorageFailed):  # then it goes with the job
-                self._remove_parts(unit)
-
-    def _remove_parts(self, unit: BatchUnit) -> None:
-        for prefix in (parts_prefix(unit.job_id), unpacked_prefix(unit.job_id)):
-            self._storage.delete(prefix)
 
     def _log(self, unit: BatchUnit, seconds: Mapping[str, float], part: Part | None = None) -> None:
         log.info(

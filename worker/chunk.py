@@ -40,6 +40,7 @@ MOST_ERRORS_SHOWN: Final = 20
 class Part:
     """What became of a chunk's rows."""
 
+    columns: list[str]  # of the predictions
     succeeded: int = 0
     failed: int = 0
     result: list[bytes] = field(default_factory=list)
@@ -65,8 +66,8 @@ class ChunkRunner:
             worker.predict.Stopped: `stopped` said so; nothing was put.
             worker.slices.WrongCount, StorageFailed
         """
-        part = Part()
         scorer, schema = self.scorer(unit, model)
+        part = Part(columns=schema.names)
         for piece, rows in self._reader.read(unit, model.manifest.signature, part.seconds):
             began = time.perf_counter()
             scores = self._scores(unit, rows, scorer, schema, stopped)

@@ -57,7 +57,7 @@ class Finaliser:
         self._hasher = ThreadPoolExecutor(1, "hasher")
 
     def run(
-        self, unit: BatchUnit, manifest: Manifest, schema: pa.Schema, stopped: Callable[[], bool],
+        self, unit: BatchUnit, manifest: Manifest, schema: pa.Schema | None, stopped: Callable[[], bool],
         slices: Callable[[], list[Slice]],
     ) -> tuple[Status, dict[str, Any]]:  # fmt: skip
         """Join the parts of a job.
@@ -65,7 +65,7 @@ class Finaliser:
         Args:
             unit: the final one.
             manifest: of the model.
-            schema: the prediction columns.
+            schema: the prediction columns; None if the model cannot be loaded any more.
             stopped: whether somebody else does it by now.
             slices: reads all slices of the job, to tell the rows that were never reached.
 
@@ -100,7 +100,7 @@ class Finaliser:
         return status, outcome
 
     def _result(
-        self, unit: BatchUnit, batch: BatchOptions, schema: pa.Schema, stopped: Callable[[], bool]
+        self, unit: BatchUnit, batch: BatchOptions, schema: pa.Schema | None, stopped: Callable[[], bool]
     ) -> dict[str, Any]:
         assert unit.layout is not None  # noqa: S101  # there is no result without one
         kind = output_format(batch, unit.layout)
@@ -109,11 +109,12 @@ class Finaliser:
         name = f"result.{kind}{ENDINGS[compression]}"
         key = output_key(unit.job_id, name)
         kept = kept_names(unit.layout)
-        columns = output_names(kept, schema.names) + [STATUS] * batch.keep_failed_rows
+        predicted = schema.names if schema is not None else next((part["columns"] for _, part in unit.parts), [])
+        columns = output_names(kept, predicted) + [STATUS] * batch.keep_failed_rows
         with self._storage.writer(key) as writer:
             sink = Sink(writer, self._hasher)
             if kind == "parquet":
-                types = [pa.string()] * len(kept) + schema.types + [pa.string()]
+                types = [pa.string()] * len(kept) + ([] if schema is None else schema.types) + [pa.string()]
                 some = any(part["result_bytes"] for _, part in unit.parts)
                 # Kept columns are of the types that they have in the input.
                 joiner = ParquetJoiner(sink, None if some else pa.schema(list(zip(columns, types, strict=False))))

@@ -9,10 +9,12 @@ from typing import Any, Final
 import structlog
 from redis.exceptions import OutOfMemoryError
 
+from shared.batch_store import BatchStore
+from shared.errors import StorageFailed
 from shared.files import Files
 from shared.queue import BATCH, ONLINE
 from shared.settings import Settings
-from shared.storage import Storage, file_prefix, job_prefix
+from shared.storage import Storage, file_prefix, job_prefix, parts_prefix, unpacked_prefix
 from shared.store import JobStore
 
 log = structlog.get_logger()
@@ -28,9 +30,16 @@ class Janitor:
     """One of any number of janitors."""
 
     def __init__(
-        self, store: JobStore, files: Files, storage: Storage, ring: Callable[[str], None], settings: Settings
+        self,
+        store: JobStore,
+        batches: BatchStore,
+        files: Files,
+        storage: Storage,
+        ring: Callable[[str], None],
+        settings: Settings,
     ) -> None:
         self._store = store
+        self._batches = batches
         self._files = files
         self._storage = storage
         self._ring = ring
@@ -40,7 +49,7 @@ class Janitor:
         """One round.
 
         Raises:
-            StoreUnavailable, StorageFailed, redis.exceptions.RedisError: the next round goes on.
+            StoreUnavailable, redis.exceptions.RedisError: the next round goes on.
         """
         again, ended, queues = self._store.tick(DRAINED)
         if again or ended:
@@ -49,21 +58,50 @@ class Janitor:
             self._ring(queue)
         self._watch_memory()
         for entry, job_id in self._store.sweep():
-            self._storage.delete(job_prefix(job_id))
-            self._store.swept(entry)
+            if self._removed(job_prefix(job_id)):
+                self._store.swept(entry)
         self._sweep_files()
+        self.remove_parts()
+
+    def remove_parts(self) -> None:
+        """Remove what the outputs of ended batch jobs were made of.
+
+        Raises:
+            StoreUnavailable
+        """
+        for job_id in self._batches.ended(MOST_SWEPT):
+            if self._removed(parts_prefix(job_id), unpacked_prefix(job_id)) and self._tidied(job_prefix(job_id)):
+                self._batches.tidied(job_id)
 
     def _sweep_files(self) -> None:
         """Remove what is left of uploads that nobody finished, and files whose time to live is over."""
         uploads, files = self._files.expired(MOST_SWEPT)
         for prefix in uploads:
-            self._storage.delete(prefix)
-            self._files.swept(upload=prefix)
+            if self._removed(prefix):
+                self._files.swept(upload=prefix)
         for file_id in files:
-            self._storage.delete(file_prefix(file_id))
-            self._files.swept(file_id=file_id)
+            if self._removed(file_prefix(file_id)):
+                self._files.swept(file_id=file_id)
         if uploads or files:
             log.info("janitor.swept", uploads=len(uploads), files=len(files))
+
+    def _removed(self, *prefixes: str) -> bool:
+        """Remove files; one that cannot be removed now does not keep others from being removed."""
+        try:
+            for prefix in prefixes:
+                self._storage.delete(prefix)
+        except StorageFailed as error:
+            log.warning("janitor.not_removed", prefixes=prefixes, reason=error.message)
+            return False
+        return True
+
+    def _tidied(self, prefix: str) -> bool:
+        try:
+            self._storage.tidy(prefix)
+        except StorageFailed as error:
+            log.warning("janitor.not_removed", prefixes=(prefix,), reason=error.message)
+            return False
+        return True
 
     def _watch_memory(self) -> None:
         """Put up the sign `full` while memory is short; it falls by itself when no janitor renews it."""

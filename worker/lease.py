@@ -25,7 +25,8 @@ class LeaseKeeper:
 
     A unit that runs for too long, or holds the interpreter so that this thread cannot run, loses its lease; in the
     first case the process ends itself, since a predict call cannot be interrupted otherwise. So it does if nobody wants
-    the unit any more and it does not stop by itself.
+    the unit any more and it does not stop by itself. A process that is stuck in native code, where none of its threads
+    can run, is ended by the system's alarm clock (SIGALRM, whose default is the end of the process).
     """
 
     def __init__(
@@ -34,6 +35,7 @@ class LeaseKeeper:
         self._store = store
         self._ring = ring
         self._pause_seconds = lease_seconds / 3
+        self._alarm_seconds = timeout_seconds + lease_seconds  # so that what gives up in order comes first
         self._timeout_seconds = timeout_seconds
         self._unit: Unit | BatchUnit | None = None
         self._since = 0.0
@@ -51,16 +53,20 @@ class LeaseKeeper:
         with self._changed:
             self._unit, self._since = unit, time.monotonic()
             self._unwanted, self._unwanted_since = frozenset(), None
+            signal.setitimer(signal.ITIMER_REAL, self._alarm_seconds)
         try:
             yield lambda: self._unwanted
         finally:
             with self._changed:
+                signal.setitimer(signal.ITIMER_REAL, 0)
                 self._unit = None
 
     def progressed(self) -> None:
         """The unit that runs is not stuck: its time begins anew."""
         with self._changed:
             self._since = time.monotonic()
+            if self._unit is not None:
+                signal.setitimer(signal.ITIMER_REAL, self._alarm_seconds)
 
     def _renew_for_ever(self) -> None:
         while True:

@@ -10,21 +10,20 @@ import structlog
 
 from shared.batch import Layout, Slice
 from shared.batch_store import BatchStore
-from shared.dialect import check_columns, header_names
+from shared.errors import InputChanged
 from shared.inputs import Inputs
 from shared.records import BatchUnit
 from shared.registry import Registry
 from shared.settings import Settings
 from shared.signature import Signature
 from shared.storage import Storage, unpacked_key
-from worker.csv_rows import csv_fields
 from worker.cutter import Cut, cut_csv, cut_ndjson
 from worker.drain import until_written, worker_name
+from worker.layout import find_layout, parquet_layout
 from worker.output import compress
-from worker.parquet_rows import check_parquet_schema
 from worker.predict import Stopped
 from worker.retry import Selection, input_of
-from worker.source import Source, look, open_parquet, unreadable
+from worker.source import Source, look, open_parquet
 
 log = structlog.get_logger()
 
@@ -36,9 +35,7 @@ FLUSH_SLICES: Final = 256
 TURN_SECONDS: Final = 2.0
 # What is unpacked ahead of those who score it, slices; and how long it waits for the worker that has the stream open.
 MOST_AHEAD: Final = 32
-KEEP_SECONDS: Final = 10.0
-# Characters of a column's name; what is longer would be repeated in messages, and is no name.
-LONGEST_NAME: Final = 1000
+KEEP_SECONDS: Final = 30.0
 
 
 @dataclass(slots=True)
@@ -84,7 +81,7 @@ class Planner:
         # The unit, with what is known of its slices: run again from its beginning it would find other portions of them.
         self._reached: BatchUnit | None = None
 
-    def run(self, unit: BatchUnit, progressed: Callable[[], None], call: Callable[[str], None]) -> None:
+    def run(self, unit: BatchUnit, stopped: Callable[[], bool], call: Callable[[str], None]) -> None:
         """Go on with a plan until it is done, its turn is over, or enough is unpacked.
 
         Raises:
@@ -92,9 +89,9 @@ class Planner:
             Stopped
             StorageFailed, StoreUnavailable, ModelNotFound
         """
-        if self._reached is not None and self._reached.fence == unit.fence:
+        if self._reached is not None and (self._reached.job_id, self._reached.fence) == (unit.job_id, unit.fence):
             unit = self._reached
-        plan = self._kept(unit) or self._begin(unit)
+        plan = self._kept(unit) or self._begin(unit, stopped)
         began = flushed = time.monotonic()
         waiting, pause = 0, FIRST_FLUSH_SECONDS
         for piece, cut in plan.cuts:
@@ -103,7 +100,8 @@ class Planner:
             if now - flushed > pause or len(plan.slices) >= FLUSH_SLICES:
                 over = now - began > TURN_SECONDS or (plan.source.packed and waiting > MOST_AHEAD)
                 waiting = self._flush(unit, plan, "pause" if over else "more", call)
-                progressed()
+                if stopped():
+                    raise Stopped
                 flushed, pause = time.monotonic(), min(2 * pause, FLUSH_SECONDS)
                 if over:
                     self._open = (unit.job_id, plan) if plan.source.packed else None
@@ -116,8 +114,10 @@ class Planner:
             return kept[1]
         return None
 
-    def _begin(self, unit: BatchUnit) -> Plan:
-        source = look(self._inputs, input_of(unit, self._storage))
+    def _begin(self, unit: BatchUnit, stopped: Callable[[], bool]) -> Plan:
+        source = look(self._inputs, input_of(unit, self._storage, stopped))
+        if unit.layout is not None and unit.layout.tag != source.tag:
+            raise InputChanged
         signature = self._registry.manifest(unit.spec.model, unit.spec.version).signature
         selection = Selection.of(unit, self._storage)
         if source.format == "parquet":
@@ -125,10 +125,11 @@ class Planner:
         before = unit.position
         layout, stop = unit.layout, before.get("stop", source.begin)
         if layout is None:
-            layout, stop = find_layout(unit, source, signature, self._settings.max_row_bytes)
+            assert unit.spec.batch is not None  # noqa: S101  # the unit is of a batch job
+            layout, stop = find_layout(unit.spec.batch, source, signature, self._settings.max_row_bytes)
         first_row = before.get("rows", 0)
         limits = {"slice_bytes": self._settings.slice_bytes, "max_row_bytes": self._settings.max_row_bytes}
-        blocks = source.blocks(stop)
+        blocks = source.blocks(stop, stopped)
         cuts = (
             cut_csv(blocks, layout.dialect, start=stop, first_row=first_row, **limits)
             if layout.format == "csv"
@@ -149,16 +150,9 @@ class Planner:
         self, unit: BatchUnit, source: Source, signature: Signature, selection: Selection | None
     ) -> Plan:
         file = open_parquet(source.storage, source.key)
-        schema = file.schema_arrow
         batch = unit.spec.batch
         assert batch is not None  # noqa: S101  # the unit is of a batch job
-        names = tuple(schema.names)
-        include = included(names, batch.include, batch.include_all)
-        check_columns(names, signature, key=batch.key_column, include=include)
-        check_parquet_schema(schema, signature)
-        layout = Layout(
-            format="parquet", names=names, key=batch.key_column, include=include, dialect=batch.input.dialect
-        )
+        layout = unit.layout or parquet_layout(batch, source, signature, file.schema_arrow)
         before = unit.position
         group, stop = before.get("group", 0), before.get("stop", 0)
         return Plan(
@@ -201,82 +195,6 @@ class Planner:
         if mode == "more" and not goes_on:
             raise Stopped
         return waiting
-
-
-def find_layout(unit: BatchUnit, source: Source, signature: Signature, max_row_bytes: int) -> tuple[Layout, int]:
-    """How the rows of a text file are read, and where the first one begins.
-
-    Raises:
-        InvalidRequest: columns are missing, or there is no header that could be read.
-    """
-    batch = unit.spec.batch
-    assert batch is not None  # noqa: S101  # the unit is of a batch job
-    dialect = replace(source.dialect, encoding="utf-8")
-    stop = 0 if source.packed else source.begin
-    features = tuple(feature.name for feature in signature.features)
-    names: tuple[str, ...]
-    if source.format == "ndjson":
-        # Every record has columns of its own; what a record lacks is that row's fault.
-        include = batch.include
-        if batch.include_all:
-            raise unreadable(
-                "bad_include", "include=all goes with CSV and Parquet; of NDJSON name the columns to repeat."
-            )
-        names = tuple(dict.fromkeys((*features, *([batch.key_column] if batch.key_column else []), *include)))
-    else:
-        first = next(
-            cut_csv(source.blocks(stop), dialect, slice_bytes=1, max_row_bytes=max_row_bytes, start=stop), None
-        )
-        if first is None or first.slice.rows == 0:
-            raise unreadable("bad_input", "The file has no rows, and no header.")
-        if first.slice.fault is not None:
-            raise unreadable("bad_input", f"The first row cannot be read ({first.slice.fault}); is this a CSV file?")
-        try:
-            line = bytes(first.data).decode()
-        except UnicodeDecodeError as error:
-            raise unreadable(
-                "bad_encoding", "The first row is not UTF-8; send encoding=latin-1 or what it is."
-            ) from error
-        fields = next(filter(None, csv_fields(line, dialect)))
-        if not dialect.header:
-            names = by_position(features, len(fields))
-        elif max(map(len, fields)) > LONGEST_NAME:
-            raise unreadable("bad_input", "The first row is no header; is this a CSV file, with a header?")
-        else:
-            names, stop = tuple(header_names(line.lstrip("\r\n"), dialect)), first.slice.stop
-        include = included(names, batch.include, batch.include_all)
-        check_columns(names, signature, key=batch.key_column, include=include)
-    return (
-        Layout(
-            format=source.format,
-            names=names,
-            key=batch.key_column,
-            include=include,
-            dialect=dialect,
-            unpacked=source.packed,
-        ),
-        stop,
-    )
-
-
-def by_position(features: tuple[str, ...], width: int) -> tuple[str, ...]:
-    """Names for the columns of a file without header: the features first, in the order of the signature.
-
-    Raises:
-        InvalidRequest: the file has fewer columns than the model has features.
-    """
-    if width < len(features):
-        raise unreadable(
-            "bad_input",
-            f"The file has {width} columns and no header, but the model takes {len(features)}: "
-            f"{', '.join(features[:20])}.",
-        )
-    return (*features, *(f"column_{number}" for number in range(len(features) + 1, width + 1)))
-
-
-def included(names: tuple[str, ...], include: tuple[str, ...], include_all: bool) -> tuple[str, ...]:
-    """The columns that the result repeats."""
-    return names if include_all else include
 
 
 def parquet_slices(file: pq.ParquetFile, slice_rows: int, group: int, start: int) -> Iterator[Slice]:

@@ -1,7 +1,7 @@
 """The rows that a retried batch job is about: those which have no prediction in the job before."""
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -13,12 +13,13 @@ from shared.batch import Input, Slice
 from shared.errors import FileMissing, InputGone
 from shared.records import BatchUnit
 from shared.storage import Storage, input_key, output_key, selected_key
+from worker.predict import Stopped
 
 # Row numbers of a file whose end was not seen go on to here.
 LAST_ROW: Final = 2**62
 
 
-def input_of(unit: BatchUnit, storage: Storage) -> Input:
+def input_of(unit: BatchUnit, storage: Storage, stopped: Callable[[], bool] = lambda: False) -> Input:
     """The input of a job; that of a retry is a copy if it came with the job before, which may be deleted meanwhile.
 
     Raises:
@@ -35,10 +36,18 @@ def input_of(unit: BatchUnit, storage: Storage) -> Input:
         # The job before may be a retry itself, with a copy of its own, of a job that is deleted by now.
         before = input_key(unit.spec.retry_of)
         try:
-            storage.copy(before if storage.exists(before) else given.key, own)
+            _copy(storage, before if storage.exists(before) else given.key, own, stopped)
         except FileMissing as error:
             raise InputGone from error
     return replace(given, key=own)
+
+
+def _copy(storage: Storage, source: str, target: str, stopped: Callable[[], bool]) -> None:
+    with storage.writer(target) as writer:
+        for block in storage.blocks(source):
+            if stopped():
+                raise Stopped
+            writer.write(block)
 
 
 @dataclass(slots=True)

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from shared.batch import UNCLOSED_QUOTE, Layout, Slice
+from shared.errors import InputChanged
 from shared.inputs import Inputs
 from shared.records import BatchUnit
 from shared.settings import Settings
@@ -21,16 +22,16 @@ from worker.ndjson_rows import read_ndjson
 from worker.parquet_rows import read_parquet
 from worker.retry import input_of
 from worker.rows import RowFault, SliceRows, kept_names
-from worker.source import open_parquet
+from worker.source import open_parquet, unreadable
 
 _READERS: Final = {"csv": read_csv, "ndjson": read_ndjson, "parquet": read_parquet}
 
-# A Parquet row group of up to so many times slice_bytes is kept while its slices are scored.
-KEPT_GROUP_SLICES: Final = 8
+# A Parquet row group of the size of up to so many slices is kept while they are scored.
+KEPT_SLICES: Final = 8
 
 
 class WrongCount(Exception):
-    """A slice has other rows than were counted when the file was cut: the file changed, or this is a fault of ours."""
+    """A slice has other rows than were counted when the file was cut, which is a fault of ours."""
 
 
 class SliceReader:
@@ -49,10 +50,11 @@ class SliceReader:
         """The slices of a chunk one after the other; `seconds` takes the time that they take.
 
         Raises:
-            WrongCount, StorageFailed
+            WrongCount, InputChanged, StorageFailed
         """
         layout = unit.layout
         assert layout is not None  # noqa: S101  # slices are made known with it
+        self._check_unchanged(unit, layout)
         pieces = self._tables(unit, layout, signature) if layout.format == "parquet" else self._texts(unit, layout)
         while True:
             began = time.perf_counter()
@@ -60,15 +62,23 @@ class SliceReader:
             read = time.perf_counter()
             seconds["read"] += read - began
             if found is None:
+                self._check_unchanged(unit, layout)
                 return
             piece, data = found
             rows = self._rows(piece, data, layout, signature)
             seconds["parse"] += time.perf_counter() - read
             yield piece, rows
 
+    def _check_unchanged(self, unit: BatchUnit, layout: Layout) -> None:
+        """See, before and after a chunk, that a file that lies elsewhere is the one that was planned."""
+        if layout.tag is not None:
+            storage, key = self._inputs.open(input_of(unit, self._storage))
+            if storage.tag(key) != layout.tag:
+                raise InputChanged
+
     def _rows(self, piece: Slice, data: Any, layout: Layout, signature: Signature) -> SliceRows:
         if piece.fault is not None:
-            return unreadable(piece.fault, layout, signature, self._settings.max_row_bytes)
+            return faulty_row(piece.fault, layout, signature, self._settings.max_row_bytes)
         rows = _READERS[layout.format](data, layout, signature, max_text_length=self._settings.max_text_length)
         if rows.count != piece.rows:
             raise WrongCount(f"the slice at {piece.start} has {rows.count} rows, but {piece.rows} were counted")
@@ -102,23 +112,21 @@ class SliceReader:
         A small group is kept, as its other slices may be in the next chunk; a large one has to be read from its
         beginning to the last of them.
         """
-        if file.metadata.row_group(group).total_byte_size <= KEPT_GROUP_SLICES * self._settings.slice_bytes:
+        about = file.metadata.row_group(group)
+        most_bytes, most_rows = (KEPT_SLICES * size for size in (self._settings.slice_bytes, self._settings.slice_rows))
+        try:
+            if about.total_byte_size > most_bytes or about.num_rows > most_rows:
+                batches = file.iter_batches(
+                    self._settings.slice_rows, row_groups=[group], columns=columns, use_threads=False
+                )
+                yield from _pieces(batches, pieces)
+                return
             if self._kept is None or self._kept[:2] != (file, group):
                 self._kept = (file, group, file.read_row_group(group, columns=columns, use_threads=False))
             table = self._kept[2]
             yield from ((piece, table.slice(piece.start, piece.rows)) for piece in pieces)
-            return
-        wanted, begin = iter(pieces), 0
-        piece = next(wanted, None)
-        for batch in file.iter_batches(
-            self._settings.slice_rows, row_groups=[group], columns=columns, use_threads=False
-        ):
-            if piece is None:
-                return
-            if begin == piece.start:
-                yield piece, pa.Table.from_batches([batch])
-                piece = next(wanted, None)
-            begin += batch.num_rows
+        except (pa.ArrowException, OSError) as error:
+            raise unreadable("bad_input", f"Row group {group + 1} of the Parquet file is damaged: {error}") from error
 
     def _open(self, unit: BatchUnit) -> pq.ParquetFile:
         kept = self._parquet
@@ -128,7 +136,26 @@ class SliceReader:
         return kept[1]
 
 
-def unreadable(fault: str, layout: Layout, signature: Signature, max_row_bytes: int) -> SliceRows:
+def _pieces(batches: Iterator[pa.RecordBatch], pieces: Sequence[Slice]) -> Iterator[tuple[Slice, pa.Table]]:
+    """Slices, in order, out of the rows of a group from its beginning on, in whatever batches they come."""
+    at, rest = 0, iter(pieces)
+    piece, gathered = next(rest), []
+    for batch in batches:
+        begin, at = at, at + batch.num_rows
+        while at > piece.start:
+            start, stop = max(piece.start - begin, 0), min(piece.stop - begin, batch.num_rows)
+            gathered.append(batch.slice(start, stop - start))
+            if at < piece.stop:
+                break
+            yield piece, pa.Table.from_batches(gathered)
+            following = next(rest, None)
+            if following is None:
+                return
+            piece, gathered = following, []
+    raise WrongCount(f"the row group ends before the slice at {piece.start}")
+
+
+def faulty_row(fault: str, layout: Layout, signature: Signature, max_row_bytes: int) -> SliceRows:
     """The slice of a single row that cannot be told apart from what follows it."""
     message = (
         "A quote is opened in this row and never closed; close it, or double a quote that belongs to the value."

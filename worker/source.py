@@ -1,7 +1,7 @@
 """A batch job's input: what it is, told by its first bytes, and its bytes unpacked and in UTF-8."""
 
 import codecs
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -13,6 +13,7 @@ from shared.dialect import Dialect
 from shared.errors import InvalidRequest, StorageFailed
 from shared.inputs import Inputs
 from shared.storage import Storage
+from worker.predict import Stopped
 
 # First bytes of what is taken, and of what people send by mistake.
 GZIP: Final = b"\x1f\x8b"
@@ -29,6 +30,8 @@ REFUSED: Final = (
 )
 UTF16: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 BLOCK_BYTES: Final = 1 << 20
+# The name under which `_marked` is known to codecs.
+MARK_ERRORS: Final = "foretell-mark"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,6 +44,7 @@ class Source:
     format: Format
     compression: Compression
     dialect: Dialect
+    tag: str | None  # of a file that lies elsewhere: it changes when the file does
     begin: int  # where the text begins: after a byte order mark, if the bytes are read as they are
 
     @property
@@ -48,24 +52,25 @@ class Source:
         """Whether the bytes cannot be cut as they are: compressed, or not in UTF-8."""
         return self.format != "parquet" and (self.compression != "none" or not self.dialect.is_utf8)
 
-    def blocks(self, start: int) -> Iterator[bytes]:
+    def blocks(self, start: int, stopped: Callable[[], bool] = lambda: False) -> Iterator[bytes]:
         """The bytes from `start` on, unpacked and in UTF-8; of what is packed `start` is counted after unpacking.
 
         Raises:
             InvalidRequest: it cannot be unpacked, or is cut off.
+            Stopped: `stopped` said so, while what comes before `start` was unpacked.
             StorageFailed
         """
         if not self.packed:
             return self.storage.blocks(self.key, start, block_bytes=BLOCK_BYTES)
-        return _skip(self._unpacked(), start)
+        return _skip(self._unpacked(), start, stopped)
 
     def _unpacked(self) -> Iterator[bytes]:
-        blocks = self.storage.blocks(self.key) if self.compression == "none" else self._decompressed()
+        blocks = self.storage.blocks(self.key) if self.compression == "none" else self.decompressed()
         if not self.dialect.is_utf8:
             blocks = _decoded(blocks, self.dialect.encoding)
         return _without_mark(blocks)
 
-    def _decompressed(self) -> Iterator[bytes]:
+    def decompressed(self) -> Iterator[bytes]:
         with self.storage.reader(self.key) as packed:
             try:
                 with pa.CompressedInputStream(pa.PythonFile(packed, mode="r"), self.compression) as stream:
@@ -103,12 +108,13 @@ def look(inputs: Inputs, given: Input) -> Source:
         format="csv",
         compression=compression,
         dialect=given.dialect,
+        tag=storage.tag(key) if given.uri else None,
         begin=0,
     )
     if compression == "none" and head.startswith(PARQUET):
         return replace(source, format="parquet")
     if compression != "none":
-        head = next(source._decompressed(), b"")[:16]
+        head = next(source.decompressed(), b"")[:16]
         if head.startswith(PARQUET):
             raise unreadable(
                 "unsupported_format",
@@ -136,7 +142,8 @@ def open_parquet(storage: Storage, key: str) -> pq.ParquetFile:
         StorageFailed
     """
     try:
-        return pq.ParquetFile(pa.PythonFile(storage.reader(key), mode="r"))
+        # Not read ahead: a row group may be larger than memory.
+        return pq.ParquetFile(pa.PythonFile(storage.reader(key), mode="r"), pre_buffer=False, buffer_size=BLOCK_BYTES)
     except StorageFailed:
         raise
     except (pa.ArrowException, OSError) as error:
@@ -149,14 +156,21 @@ def unreadable(code: str, message: str) -> InvalidRequest:
 
 
 def _decoded(blocks: Iterator[bytes], encoding: str) -> Iterator[bytes]:
-    """The text in UTF-8; bytes that are no text in the encoding stay as they are, so that their rows fail alone."""
+    """The text in UTF-8; what is no text in the encoding is none in UTF-8 either, so that its rows fail alone."""
+    codecs.register_error(MARK_ERRORS, _marked)
     try:
-        decoder = codecs.getincrementaldecoder(encoding)("surrogateescape")
+        decoder = codecs.getincrementaldecoder(encoding)(MARK_ERRORS)
         for block in blocks:
             yield decoder.decode(block).encode("utf-8", "surrogateescape")
         yield decoder.decode(b"", final=True).encode("utf-8", "surrogateescape")
     except UnicodeError as error:
         raise unreadable("not_decoded", f"The file is not in the encoding {encoding}: {error}") from error
+
+
+def _marked(error: UnicodeError) -> tuple[str, int]:
+    """What stands for undecodable bytes: the escape (PEP 383) of a byte that UTF-8 never has."""
+    assert isinstance(error, UnicodeDecodeError)  # noqa: S101  # only a decoder is given this
+    return "\udcff", error.end
 
 
 def _without_mark(blocks: Iterator[bytes]) -> Iterator[bytes]:
@@ -169,8 +183,10 @@ def _without_mark(blocks: Iterator[bytes]) -> Iterator[bytes]:
     yield from blocks
 
 
-def _skip(blocks: Iterator[bytes], count: int) -> Iterator[bytes]:
+def _skip(blocks: Iterator[bytes], count: int, stopped: Callable[[], bool]) -> Iterator[bytes]:
     for block in blocks:
+        if count and stopped():
+            raise Stopped
         if count >= len(block):
             count -= len(block)
         elif block:

@@ -1,15 +1,16 @@
 -- End a batch job whose output is written.
--- KEYS: base. ARGV: fence, status, outcome. Returns 1 if it counts, 0 if the lease was lost or the job is done.
+-- KEYS: base. ARGV: fence, status, outcome. Returns 1 if it counts, 0 if the lease was lost or the job is done, 2 if the job was
+-- cancelled meanwhile: the unit goes on, to write that down.
 local fence = ARGV[1]
 local id = redis.call('HGET', base .. 'unit:' .. fence, 'lane')
 if not id then return 0 end
+local h = facts(id, 'cancel', 'succeeded', 'failed')
+-- A cancel that was promised holds, even if it came too late to save any work.
+if h[1] == 'running' and h[8] == '1' and ARGV[2] ~= 'cancelled' then return 2 end
 -- Deletes first: they are allowed when memory is used up and let the rest of the script through.
 redis.call('ZREM', base .. 'leases', fence)
 redis.call('DEL', base .. 'unit:' .. fence)
-local h = facts(id, 'cancel', 'succeeded', 'failed')
 if h[1] ~= 'running' then return 0 end
--- A cancel that was promised holds, even if it came too late to save any work.
-local status = h[8] == '1' and 'cancelled' or ARGV[2]
-finish(id, h, status, h[9] or 0, h[10] or 0, ARGV[3])
+finish(id, h, ARGV[2], h[9] or 0, h[10] or 0, ARGV[3])
 announce('d', { id })
 return 1

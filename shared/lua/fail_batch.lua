@@ -7,10 +7,10 @@ if not u[1] then return 0 end
 redis.call('ZREM', base .. 'leases', ARGV[1])
 redis.call('DEL', unit)
 local id = u[1]
-local batch, h = base .. 'batch:' .. id, facts(id, 'succeeded', 'failed')
+local batch, h = base .. 'batch:' .. id, facts(id)
 if h[1] ~= 'running' then return 0 end
 if u[2] == 'final' or redis.call('HGET', batch, 'slices') == '0' then
-  finish(id, h, 'failed', h[8] or 0, h[9] or 0, ARGV[2])
+  end_batch(id, h, ARGV[2])
   announce('d', { id })
   return 0
 end

@@ -1,5 +1,5 @@
 -- Add slices to a batch job, and say how far its plan is.
--- KEYS: base. ARGV: fence, 'more' | 'pause' (the unit ends, the plan goes on) | 'done', worker, how long the plan is kept for that worker (ms),
+-- KEYS: base. ARGV: fence, 'more' | 'pause' (the unit ends, the plan goes on) | 'done', worker, how long the plan of a stream is kept for that worker (ms, 0 = it is none),
 -- layout (JSON), position (JSON), rows so far, slices before these, then the slices. Returns {1 if the unit goes on, 1 if a doorbell must be
 -- published, slices that no worker has begun}; a unit that does not go on after 'more' has lost its lease, or the job stops.
 local fence, mode = ARGV[1], ARGV[2]
@@ -26,7 +26,8 @@ if redis.call('HGET', batch, 'slices') == ARGV[8] then  -- else this is a repeat
 end
 redis.call('HSET', batch, 'layout', ARGV[5], 'position', ARGV[6], 'rows', ARGV[7], 'plan_attempt', 0)
 if mode == 'pause' then
-  redis.call('HSET', batch, 'plan', 'waiting', 'owner', ARGV[3], 'owned', integer(now + ARGV[4]))
+  redis.call('HSET', batch, 'plan', 'waiting')
+  if ARGV[4] ~= '0' then redis.call('HSET', batch, 'owner', ARGV[3], 'owned', integer(now + ARGV[4])) end
 elseif mode == 'done' then
   redis.call('HSET', batch, 'plan', 'done')
   redis.call('HSET', job, 'total', ARGV[7])

@@ -37,6 +37,7 @@ local function forget_batch(id)
   if file and redis.call('EXISTS', base .. 'file:' .. file) == 1 then redis.call('HINCRBY', base .. 'file:' .. file, 'users', -1) end
   redis.call('DEL', base .. 'batch:' .. id, base .. 'slices:' .. id, base .. 'again:' .. id, base .. 'parts:' .. id, base .. 'reasons:' .. id)
   redis.call('SREM', base .. 'batches', id)
+  redis.call('SADD', base .. 'ended', id)
   redis.call('ZREM', base .. 'ready:' .. 'batch', id)
 end
 
@@ -152,28 +153,40 @@ local function check_failed(id, failed)
   end
 end
 
+-- End a batch job without its output: cancelled if that was promised, else for the first reason that was found.
+local function end_batch(id, h, outcome)
+  local counts = redis.call('HMGET', base .. 'job:' .. id, 'succeeded', 'failed', 'cancel')
+  local first = redis.call('HGET', base .. 'batch:' .. id, 'outcome')
+  if first and first ~= '' then outcome = first end
+  local cancelled = counts[3] == '1'
+  finish(id, h, cancelled and 'cancelled' or 'failed', counts[1] or 0, counts[2] or 0, cancelled and '' or outcome)
+end
+
 -- The lease of a unit of a batch job ended without a commit. A lost chunk is tried again slice by slice, so that one that
 -- kills its worker takes no other with it; after the last attempt the rows of that slice fail without being predicted.
-local function release_batch(u, max_attempts, outcome)
+-- A chunk that was given `back`, since it could not be done for the moment, is tried again as if it never had been.
+local function release_batch(u, max_attempts, outcome, back)
   local id, attempt = u[1], tonumber(u[7])
   local batch, h = base .. 'batch:' .. id, facts(id)
   if h[1] ~= 'running' then return end
-  local lost = attempt >= tonumber(max_attempts)
+  local lost = not back and attempt >= tonumber(max_attempts)
+  local tried = back and attempt - 1 or attempt
   if u[4] == 'plan' then
-    redis.call('HSET', batch, 'plan', 'waiting', 'plan_attempt', attempt)
+    redis.call('HSET', batch, 'plan', 'waiting', 'plan_attempt', tried)
     redis.call('HDEL', batch, 'owner', 'owned')
     if lost then stop_batch(id, 'failed', outcome) end
   elseif u[4] == 'final' then
-    redis.call('HSET', batch, 'final', '', 'final_attempt', attempt)
+    redis.call('HSET', batch, 'final', '', 'final_attempt', tried)
     if lost then
-      local counts = redis.call('HMGET', base .. 'job:' .. id, 'succeeded', 'failed')
-      finish(id, h, 'failed', counts[1], counts[2], outcome)
+      end_batch(id, h, outcome)
       return true
     end
   else
     redis.call('HINCRBY', batch, 'flying', -1)
     if redis.call('HGET', batch, 'stop') == '' then
-      if attempt > tonumber(max_attempts) then
+      if back then
+        redis.call('ZADD', base .. 'again:' .. id, u[5], u[5] .. ' ' .. u[6] .. ' ' .. u[7])
+      elseif attempt > tonumber(max_attempts) then
         stop_batch(id, 'failed', outcome)
       else
         for first = u[5], u[5] + u[6] - 1 do
@@ -188,7 +201,7 @@ end
 
 -- End the lease of a unit that was not committed. Its jobs go back to the head of their lane, each to be tried alone,
 -- or end: cancelled if that was wanted, failed with `outcome` if no attempt is left.
-local function release(fence, max_attempts, outcome)
+local function release(fence, max_attempts, outcome, back)
   local unit = base .. 'unit:' .. fence
   local u = redis.call('HMGET', unit, 'lane', 'queue', 'jobs', 'kind', 'first', 'count', 'attempt')
   redis.call('ZREM', base .. 'leases', fence)
@@ -196,7 +209,7 @@ local function release(fence, max_attempts, outcome)
   local again, done = {}, {}
   if not u[1] then return again, done, nil end
   if u[4] then
-    local ended = release_batch(u, max_attempts, outcome)
+    local ended = release_batch(u, max_attempts, outcome, back)
     return ended and {} or { u[1] }, ended and { u[1] } or {}, u[2]
   end
   for id in string.gmatch(u[3], '%S+') do

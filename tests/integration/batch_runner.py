@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from shared.batch import BatchOptions, Input
+from shared.batch_store import BatchStore
 from shared.connection import Connections
 from shared.dialect import Dialect
+from shared.files import Files
 from shared.inputs import Inputs
 from shared.job import Job, Spec, new_job_id
 from shared.queue import BATCH
@@ -17,6 +19,7 @@ from shared.storage import Storage, input_key, job_prefix
 from shared.store import JobStore
 from tests.models import registry_of
 from worker.batch import BatchWork
+from worker.janitor import Janitor
 from worker.model_cache import ModelCache
 
 
@@ -52,6 +55,14 @@ class Runner:
         self.store = JobStore(Connections(settings.redis_address, timeout_seconds=5), settings)
         self.storage = Storage.of(settings)
         self.registry = registry_of(settings)
+        self.janitor = Janitor(
+            self.store,
+            BatchStore(self.store, settings),
+            Files(self.store, settings),
+            self.storage,
+            lambda _: None,
+            settings,
+        )
         models = ModelCache(self.registry, 2**30)
         self.works = [
             BatchWork(
@@ -68,7 +79,8 @@ class Runner:
 
     def submit(
         self, data: bytes, model: str = "moody", *, dialect: Dialect | None = None, method: str = "predict",
-        top_k: int | None = None, name: str = "", retry_of: str | None = None, given: Input | None = None, **options: Any,
+        top_k: int | None = None, name: str = "", retry_of: str | None = None, given: Input | None = None,
+        **options: Any,
     ) -> str:  # fmt: skip
         """A job on a file; its id."""
         manifest = self.registry.resolve(model).manifest
@@ -96,6 +108,7 @@ class Runner:
         chance = random.Random(seed)
         while not (job := self.read(job_id)).done:
             self.step(chance.randrange(len(self.works)))
+        self.janitor.remove_parts()
         return Finished(job, {kind: self.storage.get(about["key"]) for kind, about in job.outputs.items()})
 
     def run(self, data: bytes, *, seed: int = 0, **options: Any) -> Finished:

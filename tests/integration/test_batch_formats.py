@@ -269,6 +269,7 @@ def test_what_was_unpacked_of_a_file_that_is_cut_off_does_not_stay(base: Setting
 
     done = refused(runner, gzip.compress(whole.encode(), 1) + gzip.compress(PLAIN)[:-9])
 
+    runner.janitor.remove_parts()
     assert refusal(done) == (Status.FAILED, "invalid_input", "not_decompressed")
     assert not [name for name in files_of(runner, done.job.id) if name.startswith(("parts", "unpacked"))]
 
@@ -285,6 +286,7 @@ def test_what_was_scored_of_a_file_that_is_cut_off_can_be_read(base: Settings) -
         assert unit is not None
         runner.works[0].do(unit)
 
+    runner.janitor.remove_parts()
     job = runner.read(job_id)
     done = Finished(job, {kind: runner.storage.get(about["key"]) for kind, about in job.outputs.items()})
     assert refusal(done) == (Status.FAILED, "invalid_input", "not_decompressed")

@@ -130,7 +130,7 @@ def test_the_output_is_the_same_bytes_however_the_chunks_fall(
         runners[200].forget(done.job.id)
 
 
-values = st.one_of(
+values: st.SearchStrategy[Any] = st.one_of(
     st.floats(allow_nan=False, allow_infinity=False, min_value=-50, max_value=50),
     st.integers(-40, 40),
     st.sampled_from([RAISE, INFINITE, None, "1", True, [1], {}]),

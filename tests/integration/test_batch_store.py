@@ -188,6 +188,81 @@ def test_a_final_unit_that_is_lost_at_every_attempt_fails_the_job_with_its_count
     assert (job.status, job.counts.succeeded, job.counts.failed) == (Status.FAILED, 6, 4)
 
 
+def test_a_final_unit_that_is_lost_before_any_chunk_was_done_ends_the_job_too(
+    store: JobStore, batches: BatchStore, settings: Settings
+) -> None:
+    job_id = planned(store, batches, 0)
+    for _ in range(settings.max_attempts):
+        lose(store, pull(batches).fence)
+
+    job = store.read(job_id)
+
+    assert job is not None
+    assert (job.status, job.counts.total) == (Status.FAILED, 0)
+
+
+def test_a_cancel_that_was_promised_holds_when_the_final_unit_fails(store: JobStore, batches: BatchStore) -> None:
+    job_id = planned(store, batches, 2)
+    commit(batches, pull(batches))
+    store.cancel(job_id)
+
+    batches.fail(pull(batches), "storage_full", "The storage is full.")
+
+    job = store.read(job_id)
+    assert job is not None
+    assert (job.status, job.failure, job.counts.succeeded) == (Status.CANCELLED, None, 10)
+
+
+def test_a_job_fails_for_the_first_reason(store: JobStore, batches: BatchStore) -> None:
+    job_id = planned(store, batches, 2)
+    commit(batches, pull(batches))
+    batches.fail(pull(batches), "internal", "The first.")
+
+    batches.fail(pull(batches), "storage_full", "The second.")
+
+    job = store.read(job_id)
+    assert job is not None
+    assert job.failure == {"code": "internal", "message": "The first."}
+
+
+@pytest.mark.parametrize("kind", ["plan", "chunk", "final"])
+def test_a_unit_that_is_given_back_has_as_many_attempts_as_before(
+    store: JobStore, batches: BatchStore, settings: Settings, kind: str
+) -> None:
+    submit(store)
+    if kind != "plan":
+        plan(batches, pull(batches), int(kind == "chunk"))
+
+    attempts = set()
+    for _ in range(settings.max_attempts + 1):
+        unit = pull(batches)
+        attempts.add((unit.kind, unit.attempt))
+        store.release(unit.fence, WORKER_LOST, counts=False)
+
+    assert attempts == {(kind, 1)}
+
+
+def test_the_plan_of_a_file_that_is_no_stream_goes_on_before_its_chunks(store: JobStore, batches: BatchStore) -> None:
+    submit(store)
+    plan(batches, pull(batches), 100, "pause")
+
+    unit = pull(batches, "another")
+
+    assert unit.kind == "plan"
+
+
+def test_what_an_ended_job_was_made_of_is_noted_until_it_is_removed(store: JobStore, batches: BatchStore) -> None:
+    job_id = planned(store, batches, 1)
+    commit(batches, pull(batches))
+    batches.commit_final(pull(batches), Status.SUCCEEDED, {})
+
+    noted = batches.ended(10)
+    batches.tidied(job_id)
+
+    assert noted == [job_id]
+    assert batches.ended(10) == []
+
+
 def test_chunks_of_two_jobs_are_handed_out_in_turn(store: JobStore, batches: BatchStore) -> None:
     first, second = all_planned(store, batches, 4, {}, {})
 
@@ -216,7 +291,7 @@ def test_a_cancelled_job_hands_out_no_chunk_and_keeps_what_is_done(store: JobSto
     store.cancel(job_id)
 
     assert nothing(batches)
-    assert store.renew(running.fence) == {job_id}
+    assert store.renew(running.fence) == frozenset({job_id})
     store.release(running.fence, WORKER_LOST)
     last = pull(batches)
     assert (last.kind, last.stop, len(last.parts)) == ("final", "cancelled", 1)
@@ -232,9 +307,11 @@ def test_a_cancel_during_the_final_unit_still_holds(store: JobStore, batches: Ba
     last = pull(batches)
 
     store.cancel(job_id)
-    batches.commit_final(last, Status.SUCCEEDED, {})
+    ended = batches.commit_final(last, Status.SUCCEEDED, {})
+    batches.commit_final(last, Status.CANCELLED, {})
 
     job = store.read(job_id)
+    assert not ended
     assert job is not None
     assert job.status is Status.CANCELLED
 
@@ -346,7 +423,7 @@ def test_chunks_grow_with_the_measured_speed_and_shrink_towards_the_end(
 ) -> None:
     planned(store, batches, 40)
 
-    sizes = []
+    sizes: list[int] = []
     while not nothing_left(batches, sizes):
         pass
 

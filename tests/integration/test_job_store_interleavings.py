@@ -142,7 +142,7 @@ class Jobs(RuleBasedStateMachine):
             job = jobs[job_id]
             assert job is not None, "an accepted job is there"
             counts = job.counts
-            assert counts.total == total == counts.pending + counts.succeeded + counts.failed + counts.skipped
+            assert counts.total == total == (counts.pending or 0) + counts.succeeded + counts.failed + counts.skipped
             assert counts.pending == (0 if job.done else total)
             # In exactly one place: waiting, leased, or done.
             assert waiting[job_id] == (job.status is Status.QUEUED)

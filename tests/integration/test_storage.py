@@ -241,16 +241,6 @@ def test_a_file_that_is_not_there_is_missing(storage: Storage, read: Callable[[S
     assert not storage.exists("a/b")
 
 
-def test_a_copy_is_the_file_under_another_key(storage: Storage) -> None:
-    data = bytes(range(256)) * (20 * MIB // 256) + b"end"
-    storage.put("a", data)
-
-    storage.copy("a", "b/c")
-
-    assert storage.get("b/c") == data
-    assert storage.get("a") == data
-
-
 def test_a_prefix_is_deleted_with_everything_below_it_and_nothing_beside_it(storage: Storage) -> None:
     for key in ("a/b/1", "a/b/c/2", "a/bc", "a/d/b/1", *(f"a/b/many/{number}" for number in range(30))):
         storage.put(key, b"x")

@@ -147,7 +147,7 @@ def test_the_services_own_storage_is_the_one_of_the_settings_or_below_the_data(t
 
 
 def test_parts_and_unpacked_pieces_sort_as_the_rows_do() -> None:
-    parts = [part_key("j", first, fence, "csv") for first, fence in ((9, 31), (10, 4), (123, 5))]
+    parts = [part_key("j", first, fence, "csv") for first, fence in ((9, "31"), (10, "4"), (123, "5"))]
     pieces = [unpacked_key("j", start) for start in (0, 9, 10, 10**11)]
 
     assert sorted(parts) == parts

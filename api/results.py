@@ -49,7 +49,9 @@ def add_routes(blueprint: Blueprint, services: Services) -> None:
         job = finished(services, job_id)
         if "errors" in job.outputs:
             return serve(services.storage, job.outputs["errors"], request)
-        return json_response(b"".join(orjson.dumps(error) + b"\n" for error in job.errors), media_type=NDJSON)
+        # Of a file that could not be read at all the job has faults that are no row's.
+        rows = (error for error in job.errors if "row" in error)
+        return json_response(b"".join(orjson.dumps(error) + b"\n" for error in rows), media_type=NDJSON)
 
     @blueprint.get("/jobs/<job_id>/manifest")
     @operation(

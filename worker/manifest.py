@@ -3,6 +3,7 @@
 import importlib.metadata
 import platform
 from collections import Counter
+from dataclasses import asdict
 from typing import Any, Final
 
 import orjson
@@ -47,6 +48,7 @@ def described(
             "bytes": given.size_bytes,
             "sha256": given.sha256,
             "format": None if layout is None else layout.format,
+            "dialect": asdict(given.dialect) if layout is not None and layout.format == "csv" else None,
         },
         "outputs": {
             kind: {name: about[name] for name in ("name", "media_type", "encoding", "rows", "bytes", "sha256")}

@@ -1,5 +1,6 @@
 """Rows of a slice of newline-delimited JSON, by exactly the rules that the rows of a prediction job are checked by."""
 
+import json
 from collections.abc import Sequence
 from itertools import compress
 from operator import itemgetter
@@ -21,6 +22,8 @@ class _Nothing:
 
 
 _NOTHING: Final = _Nothing()
+# Levels of a kept value; more are not written by most programs.
+DEEPEST: Final = 254
 _TYPES: Final[dict[FeatureType, set[type]]] = {
     "number": {float, int},
     "integer": {int},
@@ -52,7 +55,7 @@ def read_ndjson(data: bytes | memoryview, layout: Layout, signature: Signature, 
         else:
             for column, value in zip(columns, values, strict=True):
                 column[position] = value
-    kept = {name: _texts([_value(row, name, names) for row in rows]) for name in kept_names(layout)}
+    kept = {name: _texts(lines, rows, name, names) for name in kept_names(layout)}
     usable = [position not in faults for position in range(len(rows))] if faults else None
     return assemble(
         len(rows),
@@ -145,21 +148,50 @@ def _array(column: Sequence[Any], kind: FeatureType) -> pa.Array:
         return pa.array([None if value is None else float(value) for value in column], ARROW[kind])
 
 
-def _texts(values: Sequence[Any]) -> pa.Array:
-    texts: Sequence[bytes | None]
-    if values and not {list, dict, _Nothing} & set(map(type, values)):
+class _Number(str):
+    """A number as it is written."""
+
+    __slots__ = ()
+
+
+def _texts(lines: Sequence[bytes], rows: Sequence[Any], name: str, names: Sequence[str]) -> pa.Array:
+    """A column as JSON texts; numbers stay as they are written."""
+    values = [_value(row, name, names) for row in rows]
+    texts: Sequence[str | bytes | None]
+    if values and not {float, list, dict, _Nothing} & set(map(type, values)):
         # One call is twenty times as fast as one for each; a line break within a string would be escaped.
         texts = orjson.dumps(values, option=orjson.OPT_INDENT_2)[len("[\n  ") : -len("\n]")].split(b",\n  ")
     else:
-        texts = [None if value is _NOTHING else _dumped(value) for value in values]
+        texts = [
+            None
+            if value is _NOTHING
+            else _written(line, name, names)
+            if type(value) in (float, list, dict)
+            else orjson.dumps(value)
+            for line, value in zip(lines, values, strict=True)
+        ]
     return pa.array(texts, pa.binary()).cast(pa.string())
 
 
-def _dumped(value: Any) -> bytes | None:
+def _written(line: bytes, name: str, names: Sequence[str]) -> str | None:
+    """A value of a line with its numbers as they are; null if it is nested too deeply."""
     try:
-        return orjson.dumps(value)
-    except TypeError:  # nested deeper than it writes, though not than it reads
+        return _json(_value(json.loads(line, parse_float=_Number, parse_int=_Number), name, names))
+    except RecursionError:
         return None
+
+
+def _json(value: Any, depth: int = 0) -> str:
+    if depth > DEEPEST:
+        raise RecursionError
+    if type(value) is _Number:
+        return str(value)
+    if type(value) is list:
+        return f"[{','.join(_json(part, depth + 1) for part in value)}]"
+    if type(value) is dict:
+        members = (f"{orjson.dumps(key).decode()}:{_json(part, depth + 1)}" for key, part in value.items())
+        return "{" + ",".join(members) + "}"
+    return orjson.dumps(value).decode()
 
 
 def _with_key(fault: RowFault, kept: dict[str, pa.Array], layout: Layout) -> RowFault:

@@ -183,6 +183,22 @@ def test_a_key_that_is_a_feature_is_found_in_an_array() -> None:
     assert rows.kept.to_pylist() == [{"y": "2", "id": None}]
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1.10",
+        "1e5",
+        "12345678901234567890123",
+        "-0.0",
+        pytest.param('[1.50,{"a b":2.00,"c":"x"},null]', id="nested"),
+    ],
+)
+def test_numbers_of_kept_columns_stay_as_they_are_written(text: str) -> None:
+    rows = read(b'{"id": ' + text.encode() + b', "x": 1}\n', X, key="id")
+
+    assert rows.kept.to_pylist() == [{"id": text}]
+
+
 @pytest.mark.parametrize("depth", [300, 1000])
 def test_a_kept_value_that_is_nested_too_deeply_to_be_written_is_null(depth: int) -> None:
     nested = b"[" * depth + b"]" * depth

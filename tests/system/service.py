@@ -7,9 +7,10 @@ import os
 import signal
 import sys
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import joblib
 import psutil
@@ -17,7 +18,7 @@ import pyarrow as pa
 
 from shared.settings import Settings
 from tests.models import registry_of
-from tests.processes import Http, Process, clean_environment, free_port, start_service
+from tests.processes import Answer, Http, Process, clean_environment, free_port, start_service
 from tests.system.estimators import KNOWN_TEXT, Gate, Lookup
 from tests.wait import until
 from worker.registration import register
@@ -146,6 +147,78 @@ class Barrier:
         for path in self._jobs.values():
             path.touch()
         until(lambda: all(self._read(job_id).get("done", True) for job_id in self._jobs), 60, "no job is held any more")
+
+    def _read(self, job_id: str) -> Job:
+        job: Job = self._http("GET", f"/jobs/{job_id}").json
+        return job
+
+
+def send_file(
+    http: Http, data: bytes, *, media_type: str = "text/csv", headers: Mapping[str, str] | None = None, **query: Any
+) -> Answer:
+    """The answer to a file with the options of its job."""
+    sent: dict[str, Any] = {"Content_Type": media_type, **(headers or {})}
+    return http("POST", f"/jobs?{urlencode(query)}", raw=data, **sent)
+
+
+def scored_file(http: Http, data: bytes, **options: Any) -> Job:
+    """A job over a file, done."""
+    answer = send_file(http, data, **options)
+    assert answer.status == 202, answer.body
+    return http.done(answer.json["id"])
+
+
+def files_below(service: Service, folder: str) -> set[str]:
+    """All files below a folder of the storage, also those that are still being written."""
+    root = service.settings.data_dir / "storage" / folder
+    # Unlike rglob it does not mind that folders vanish meanwhile.
+    return {str(Path(place, name).relative_to(root)) for place, _, names in os.walk(root) for name in names}
+
+
+class HeldFile:
+    """A file of large rows for the model `gate`: its first half is scored at once, the second when it is let through.
+
+    Each half is a slice of usual size, which is nine rows, and the first chunk is a single slice.
+    """
+
+    AT_ONCE = 9
+    ROWS = 18
+
+    def __init__(self, http: Http, folder: Path) -> None:
+        self._http = http
+        self._gate = folder / f"gate-{uuid.uuid4().hex}"
+        self._job_ids: list[str] = []
+        padding = "x" * 900_000
+        paths = ["/"] * self.AT_ONCE + [str(self._gate)] * (self.ROWS - self.AT_ONCE)
+        self.data = "\n".join(["path,padding", *(f"{path},{padding}" for path in paths)]).encode()
+
+    def submit(self, **query: Any) -> Job:
+        """A job over it that waits, or runs."""
+        answer = send_file(self._http, self.data, model="gate", **query)
+        assert answer.status == 202, answer.body
+        self._job_ids.append(answer.json["id"])
+        job: Job = answer.json
+        return job
+
+    def half_done(self, **query: Any) -> Job:
+        """A job over it of which all is scored that can be."""
+        job_id = self.submit(**query)["id"]
+
+        def half() -> bool:
+            counts = self._read(job_id)["counts"]
+            return bool(counts["succeeded"] == self.AT_ONCE and counts["total"] == self.ROWS)
+
+        until(half, 60, "what can be scored is")
+        return self._read(job_id)
+
+    def let_through(self) -> None:
+        """Let it be scored to its end."""
+        self._gate.touch()
+
+    def end(self) -> None:
+        """See that no job holds a process any more."""
+        self.let_through()
+        until(lambda: all(self._read(job_id).get("done", True) for job_id in self._job_ids), 60, "no file is held")
 
     def _read(self, job_id: str) -> Job:
         job: Job = self._http("GET", f"/jobs/{job_id}").json

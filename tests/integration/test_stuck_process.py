@@ -1,0 +1,46 @@
+"""A process that is stuck where none of its threads can run ends, so that its worker starts another."""
+
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from deploy.commands import root
+from tests.processes import clean_environment
+
+PROGRAM = """
+import ctypes
+import sys
+import time
+from types import SimpleNamespace
+from worker.lease import LeaseKeeper
+
+store = SimpleNamespace(renew=lambda fence: frozenset())
+keeper = LeaseKeeper(store, print, lease_seconds=0.2, timeout_seconds=0.4)
+with keeper.keep(SimpleNamespace(fence="1", lane="", job_ids=("a",))):
+    for _ in range(int(sys.argv[1])):
+        time.sleep(0.05)
+        keeper.progressed()
+    # Unlike time.sleep it holds the interpreter.
+    ctypes.PyDLL(None).usleep(int(sys.argv[2]))
+print("done")
+"""
+
+
+@pytest.mark.parametrize(
+    ("steps", "stuck_micros", "exit_code"),
+    [
+        pytest.param(0, 60_000_000, -signal.SIGALRM, id="stuck"),
+        pytest.param(30, 60_000_000, -signal.SIGALRM, id="stuck-later"),
+        pytest.param(30, 0, 0, id="slow-but-not-stuck"),
+    ],
+)
+def test_a_process_that_holds_the_interpreter_for_ever_is_ended(steps: int, stuck_micros: int, exit_code: int) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", PROGRAM, str(steps), str(stuck_micros)],
+        env=clean_environment(), cwd=root(), capture_output=True, text=True, timeout=30, check=False,
+    )  # fmt: skip
+
+    assert ended.returncode == exit_code, ended.stderr
+    assert ("done" in ended.stdout) == (exit_code == 0)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 import orjson
 import structlog
 
@@ -140,6 +141,19 @@ def plain(answer: Any, n_rows: int) -> list[Prediction]:
         if any(np.shape(part)[0] != n_rows for part in answer):
             raise WrongShape(f"the model gave outputs of {[np.shape(part) for part in answer]} for {n_rows} rows")
         return [list(parts) for parts in zip(*(np.asarray(part).tolist() for part in answer), strict=True)]
+    array = as_array(answer, n_rows)
+    if array.dtype.kind in "Mm":
+        array = array.astype(str)
+    values: list[Prediction] = array.tolist()
+    return [_python(value) for value in values] if array.dtype.kind == "O" else values
+
+
+def as_array(answer: Any, n_rows: int) -> npt.NDArray[Any]:
+    """An estimator's answer, dense, as an array whose first axis is the rows.
+
+    Raises:
+        WrongShape: it has another length.
+    """
     if hasattr(answer, "toarray"):  # a sparse matrix
         answer = answer.toarray()
     if hasattr(answer, "to_numpy"):
@@ -150,10 +164,7 @@ def plain(answer: Any, n_rows: int) -> list[Prediction]:
         raise WrongShape("the model gave outputs of different lengths") from error
     if array.shape[:1] != (n_rows,):
         raise WrongShape(f"the model gave {array.shape} predictions for {n_rows} rows")
-    if array.dtype.kind in "Mm":
-        array = array.astype(str)
-    values: list[Prediction] = array.tolist()
-    return [_python(value) for value in values] if array.dtype.kind == "O" else values
+    return array
 
 
 def _python(value: Any) -> Any:

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from shared.signature import Signature
 from worker.container import pack
-from worker.predict import RowFailure, Stopped, WrongShape, blamed, row_failure
+from worker.predict import RowFailure, Stopped, WrongShape, as_array, blamed, row_failure
 
 # Failed rows of a slice for which the column to blame is looked for: it takes a predict call a column.
 MOST_BLAMED_ROWS: Final = 5
@@ -163,15 +163,8 @@ def _columns(answer: Any, name: str, labels: Sequence[Any] | None, n_rows: int) 
     Raises:
         WrongShape: it has another length, or more than two dimensions.
     """
-    if hasattr(answer, "toarray"):  # a sparse matrix
-        answer = answer.toarray()
-    if hasattr(answer, "to_numpy"):
-        answer = answer.to_numpy()
-    try:
-        array = np.asarray(answer)
-    except ValueError as error:  # parts of different lengths
-        raise WrongShape("the model gave outputs of different lengths") from error
-    if array.shape[:1] != (n_rows,) or array.ndim > 2:
+    array = as_array(answer, n_rows)
+    if array.ndim > 2:
         raise WrongShape(f"the model gave {array.shape} predictions for {n_rows} rows")
     if array.ndim == 1:
         return pa.table({name: _arrow(array)})

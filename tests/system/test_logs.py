@@ -60,7 +60,7 @@ def test_the_worker_logs_the_request_id_with_the_job(service: Service, request_i
         "id"
     ]
 
-    line = line_of(service, "unit.committed", lambda line: job_id in line["job_ids"])
+    line = line_of(service, "unit.committed", lambda line: job_id in line.get("job_ids", ()))
 
     assert line["process"] == "worker"
     assert (job_id, request_id) in zip(line["job_ids"], line["request_ids"], strict=True)

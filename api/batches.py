@@ -11,12 +11,12 @@ from api.forms import missing_part, parts, refused_part, small
 from api.media import FORMATS, format_by_name, header_line, is_plain_csv
 from api.options import batch_options, dialect_of, form_options, query_options
 from api.services import Services
-from api.submission import Draft, Origin, checked_metadata, checked_ttl
+from api.submission import Draft, Origin, checked_ttl, spec_of
 from api.uploads import HEAD_BYTES, Head, Received, announced, base_name, body_of, peek, receive
 from api.wire import BatchRequest, fault, parse
 from shared.batch import Input
 from shared.dialect import check_columns, header_names
-from shared.job import Spec, new_job_id
+from shared.job import new_job_id
 from shared.queue import BATCH
 from shared.records import Submission
 from shared.storage import file_key, input_key, job_prefix
@@ -207,22 +207,10 @@ def _draft(services: Services, wanted: BatchRequest, input: Input, origin: Origi
     resolved = services.registry.resolve(wanted.model, fresh=True)
     manifest = resolved.manifest
     manifest.signature.check_method(wanted.method, wanted.top_k)
-    spec = Spec(
-        requested=wanted.model,
-        model=manifest.model,
-        version=manifest.version,
-        sha256=manifest.sha256,
-        method=wanted.method,
-        top_k=wanted.top_k,
-        priority=wanted.priority,
-        request_id=origin.request_id,
-        traceparent=origin.traceparent,
-        metadata=checked_metadata(wanted.metadata, services.settings.max_metadata_bytes),
-        batch=batch_options(wanted, input),
-    )
+    spec = spec_of(services, wanted, manifest, origin.request_id, origin.traceparent)
     return Submission(
         id=job_id,
-        spec=spec,
+        spec=replace(spec, batch=batch_options(wanted, input)),
         alias=resolved.alias,
         queue=BATCH,
         ttl_seconds=checked_ttl(wanted.result_ttl_seconds, services.settings),

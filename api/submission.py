@@ -12,12 +12,12 @@ from api.errors import RequestFault
 from api.instances import instances_of
 from api.services import Services
 from api.uploads import discard
-from api.wire import JobRequest, fault
+from api.wire import BatchRequest, JobRequest, fault
 from shared.errors import InvalidRequest, ServiceError, StoreUnavailable
 from shared.job import Counts, Job, Spec, Status, new_job_id
 from shared.queue import ONLINE
 from shared.records import Accepted, AliasMoved, Submission
-from shared.registry import Resolved
+from shared.registry import Manifest, Resolved
 from shared.settings import Settings
 
 log = structlog.get_logger()
@@ -84,18 +84,7 @@ def draft(
         resolved = newest
         rows = checked_rows(services, request, resolved)
     manifest = resolved.manifest
-    spec = Spec(
-        requested=request.model,
-        model=manifest.model,
-        version=manifest.version,
-        sha256=manifest.sha256,
-        method=request.method,
-        top_k=request.top_k,
-        priority=request.priority,
-        request_id=request_id,
-        traceparent=traceparent,
-        metadata=checked_metadata(request.metadata, services.settings.max_metadata_bytes),
-    )
+    spec = spec_of(services, request, manifest, request_id, traceparent)
     return Submission(
         id=new_job_id(),
         spec=spec,
@@ -106,6 +95,32 @@ def draft(
         ttl_seconds=checked_ttl(request.result_ttl_seconds, services.settings),
         deadline_seconds=request.deadline_seconds,
         idempotency=idempotency,
+    )
+
+
+def spec_of(
+    services: Services,
+    wanted: JobRequest | BatchRequest,
+    manifest: Manifest,
+    request_id: str,
+    traceparent: str | None,
+) -> Spec:
+    """What never changes about a job on this version.
+
+    Raises:
+        InvalidRequest: the metadata is too large.
+    """
+    return Spec(
+        requested=wanted.model,
+        model=manifest.model,
+        version=manifest.version,
+        sha256=manifest.sha256,
+        method=wanted.method,
+        top_k=wanted.top_k,
+        priority=wanted.priority,
+        request_id=request_id,
+        traceparent=traceparent,
+        metadata=checked_metadata(wanted.metadata, services.settings.max_metadata_bytes),
     )
 
 

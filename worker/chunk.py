@@ -199,21 +199,19 @@ def encoded(table: pa.Table, batch: BatchOptions, layout: Layout) -> bytes:
         case "parquet":
             return arrow_rows(plain_text(table, layout))
         case "ndjson":
-            names = frozenset(table.column_names[: _kept(table, layout)]) if layout.format == "ndjson" else frozenset()
+            names = (
+                frozenset(table.column_names[: len(kept_names(layout))]) if layout.format == "ndjson" else frozenset()
+            )
             return compress(ndjson_rows(table, names), batch.output_compression)
         case "csv":
             return compress(csv_rows(plain_text(table, layout)), batch.output_compression)
-
-
-def _kept(table: pa.Table, layout: Layout) -> int:
-    return len(kept_names(layout))
 
 
 def plain_text(table: pa.Table, layout: Layout) -> pa.Table:
     """A table whose kept columns, if they hold JSON, hold its strings as they are and everything else as JSON."""
     if layout.format != "ndjson":
         return table
-    for number in range(_kept(table, layout)):
+    for number in range(len(kept_names(layout))):
         texts = [
             value if value is None or not value.startswith('"') else orjson.loads(value)
             for value in table.column(number).to_pylist()

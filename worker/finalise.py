@@ -90,7 +90,7 @@ class Finaliser:
         raw = orjson.dumps(about, option=orjson.OPT_INDENT_2) + b"\n"
         key = output_key(unit.job_id, "manifest.json")
         self._storage.put(key, raw)
-        outputs["manifest"] = output("manifest.json", key, "application/json", raw, hashlib.sha256(raw), None)
+        outputs["manifest"] = output("manifest.json", key, "application/json", len(raw), hashlib.sha256(raw), None)
         outcome: dict[str, Any] = {"outputs": outputs, "errors": first_errors}
         if failure is not None:
             outcome["failure"] = failure
@@ -131,15 +131,8 @@ class Finaliser:
                     for block in self._part(unit, first, part, "result", stopped):
                         sink.write(block)
         rows = sum(part["succeeded"] + part["failed"] * batch.keep_failed_rows for _, part in unit.parts)
-        return {
-            "name": name,
-            "key": key,
-            "media_type": MEDIA_TYPES[kind],
-            "encoding": None if compression == "none" else compression,
-            "rows": rows,
-            "bytes": sink.size_bytes,
-            "sha256": sink.digest.hexdigest(),
-        }
+        encoding = None if compression == "none" else compression
+        return output(name, key, MEDIA_TYPES[kind], sink.size_bytes, sink.digest, rows, encoding)
 
     def _errors(self, unit: BatchUnit, stopped: Callable[[], bool]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         key = output_key(unit.job_id, "errors.jsonl")
@@ -151,16 +144,8 @@ class Finaliser:
                     sink.write(block)
                     head += bytes(block[: MOST_BYTES_SHOWN - len(head)])
         shown = [orjson.loads(line) for line in head.split(b"\n")[:-1][:MOST_ERRORS_SHOWN]]
-        about = {
-            "name": "errors.jsonl",
-            "key": key,
-            "media_type": MEDIA_TYPES["ndjson"],
-            "encoding": None,
-            "rows": sum(part["failed"] for _, part in unit.parts),
-            "bytes": sink.size_bytes,
-            "sha256": sink.digest.hexdigest(),
-        }
-        return about, shown
+        rows = sum(part["failed"] for _, part in unit.parts)
+        return output("errors.jsonl", key, MEDIA_TYPES["ndjson"], sink.size_bytes, sink.digest, rows), shown
 
     def _part(
         self, unit: BatchUnit, first: int, part: dict[str, Any], kind: str, stopped: Callable[[], bool]
@@ -210,14 +195,16 @@ def verdict(unit: BatchUnit) -> tuple[Status, dict[str, str] | None]:
     return (Status.PARTIALLY_SUCCEEDED if failed else Status.SUCCEEDED), None
 
 
-def output(name: str, key: str, media_type: str, raw: bytes, digest: Any, rows: int | None) -> dict[str, Any]:
+def output(
+    name: str, key: str, media_type: str, size_bytes: int, digest: Any, rows: int | None, encoding: str | None = None
+) -> dict[str, Any]:
     """What is kept of an output."""
     return {
         "name": name,
         "key": key,
         "media_type": media_type,
-        "encoding": None,
+        "encoding": encoding,
         "rows": rows,
-        "bytes": len(raw),
+        "bytes": size_bytes,
         "sha256": digest.hexdigest(),
     }

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import pyarrow.parquet as pq
-import structlog
 
 from shared.batch import Layout, Slice
 from shared.batch_store import BatchStore
@@ -24,8 +23,6 @@ from worker.output import compress
 from worker.predict import Stopped
 from worker.retry import Selection, input_of
 from worker.source import Source, look, open_parquet
-
-log = structlog.get_logger()
 
 # How long slices are gathered before they are made known to the other workers: at first they wait for them.
 FIRST_FLUSH_SECONDS: Final = 0.01

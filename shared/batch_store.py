@@ -1,4 +1,4 @@
-"""Batch jobs in the job store: their plan, their chunks and their end; what the workers of the batch queue do."""
+"""Jobs in stages in the job store, over a file, a training or an artifact: their plan, their pieces and their end."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,17 +9,19 @@ from redis.exceptions import RedisError
 from shared.batch import Layout, Slice
 from shared.errors import StoreUnavailable
 from shared.job import Status
+from shared.queue import BATCH
 from shared.records import DEADLINE, BatchUnit, dump_slice, load_batch_unit, load_slice
 from shared.settings import Settings
 from shared.store import JobStore
 
 
 class BatchStore:
-    """The units of batch jobs. A worker has one at most, so no more chunks are in flight than there are workers."""
+    """The units of one queue's jobs. A worker has one at most, so no more are in flight than there are workers."""
 
-    def __init__(self, store: JobStore, settings: Settings) -> None:
+    def __init__(self, store: JobStore, settings: Settings, queue: str = BATCH) -> None:
         self._store = store
         self._settings = settings
+        self._queue = queue
 
     def pull(self, worker: str, *, linger_seconds: float, answered: bool) -> BatchUnit | None:
         """Lease a unit, in one round trip; None: nothing to do, and `worker` is noted as lingering.
@@ -30,9 +32,9 @@ class BatchStore:
         settings = self._settings
         reply = self._store.run(
             "pull_batch", worker, int(settings.lease_seconds * 1000), int(linger_seconds * 1000), int(answered),
-            settings.max_chunk_slices, settings.chunk_seconds, DEADLINE,
+            settings.max_chunk_slices if self._queue == BATCH else 1, settings.chunk_seconds, DEADLINE, self._queue,
         )  # fmt: skip
-        return None if reply is None else load_batch_unit(reply)
+        return None if reply is None else load_batch_unit(reply, self._queue)
 
     def plan(
         self, unit: BatchUnit, worker: str, mode: str, layout: Layout, position: Mapping[str, Any],
@@ -59,9 +61,26 @@ class BatchStore:
         """
         goes_on, ring, waiting = self._store.run(
             "plan", unit.fence, mode, worker, int(keep_seconds * 1000), orjson.dumps(layout.to_dict()),
-            orjson.dumps(position), rows, known, *map(dump_slice, slices),
+            orjson.dumps(position), rows, known, 0, *map(dump_slice, slices),
         )  # fmt: skip
         return goes_on == 1, ring == 1, waiting
+
+    def plan_training(self, unit: BatchUnit, worker: str, about: Mapping[str, Any], fits: Sequence[str]) -> bool:
+        """End the plan of a train job; False if it has lost its lease, or the job stops.
+
+        Args:
+            unit: the plan.
+            worker: who made it.
+            about: what was found out, for the units that follow; with `rows` and of these `failed`.
+            fits: each "candidate fold", to be spread over the workers; none: there is nothing to search.
+
+        Raises:
+            StoreUnavailable, StoreFull
+        """
+        _, ring, _ = self._store.run(
+            "plan", unit.fence, "done", worker, 0, orjson.dumps(about), b"{}", about["rows"], 0, about["failed"], *fits
+        )
+        return bool(ring == 1)
 
     def slices(self, job_id: str) -> list[Slice]:
         """All slices of a job that are known so far.
@@ -87,7 +106,9 @@ class BatchStore:
         )
         return bool(reply == 1)
 
-    def commit_final(self, unit: BatchUnit, status: Status, outcome: Mapping[str, Any]) -> bool:
+    def commit_final(
+        self, unit: BatchUnit, status: Status, outcome: Mapping[str, Any], *, succeeded: int | None = None
+    ) -> bool:
         """End a job whose output is written; False if it was cancelled meanwhile, which its manifest must say too.
 
         If another attempt does that by now, or the job is done, nothing changes.
@@ -95,7 +116,16 @@ class BatchStore:
         Raises:
             StoreUnavailable, StoreFull
         """
-        return bool(self._store.run("commit_final", unit.fence, status.value, orjson.dumps(outcome)) != 2)
+        counted = "" if succeeded is None else succeeded
+        return bool(self._store.run("commit_final", unit.fence, status.value, orjson.dumps(outcome), counted) != 2)
+
+    def tell_phase(self, unit: BatchUnit, phase: str) -> None:
+        """Say what a unit is at.
+
+        Raises:
+            StoreUnavailable, StoreFull
+        """
+        self._store.run("phase", unit.fence, phase)
 
     def ended(self, most: int) -> list[str]:
         """Jobs that have ended since `tidied` was told last; what they were made of remains to be removed.

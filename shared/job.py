@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Final
 
-from shared.batch import BatchOptions
+from shared.batch import BatchOptions, Input
+from shared.training import RegisterOptions, TrainOptions
 
 
 class Status(StrEnum):
@@ -87,9 +88,9 @@ class Spec:
 
     requested: str  # the model as the client named it
     model: str
-    version: int
-    sha256: str
     method: str
+    version: int = 0  # of a training the one whose pipeline is cloned; 0: none yet, as of an artifact's check
+    sha256: str = ""
     top_k: int | None = None
     priority: str = "normal"
     request_id: str = ""
@@ -99,6 +100,19 @@ class Spec:
     retry_rows: tuple[int, ...] | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
     batch: BatchOptions | None = None  # of a job whose rows are in a file
+    train: TrainOptions | None = None
+    register: RegisterOptions | None = None
+
+    @property
+    def kind(self) -> str:
+        """predict (rows in the request), batch (rows in a file), train, or register (the check of an artifact)."""
+        return "batch" if self.batch else "train" if self.train else "register" if self.register else "predict"
+
+    @property
+    def input(self) -> Input | None:
+        """The file that the job reads, if it reads one."""
+        about = self.batch or self.train
+        return None if about is None else about.input
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -116,7 +130,8 @@ class Job:
     queue_position: int | None = None  # 1 is next
     jobs_per_second: float | None = None  # measured pace of its lane, if it had one lately; not of a batch job
     rows_per_second: float | None = None  # of a batch job that runs, since its first chunk was begun
-    phase: str | None = None  # validating, scoring or finalising; of a batch job that runs
+    phase: str | None = None  # of a job in stages that runs, as the scripts know it
+    fits: tuple[int, int] | None = None  # of a train job that runs: fits of its search that are done, and all of them
     started_at: datetime | None = None
     finished_at: datetime | None = None
     expires_at: datetime | None = None
@@ -128,11 +143,13 @@ class Job:
     # Of a batch job that ended: "result", "errors" and "manifest", each {key, name, media_type, encoding, rows, bytes,
     # sha256}; what a failed or cancelled one had done is there too.
     outputs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    # Of a train or register job that ended: the version that it made, and what became of it.
+    registered: dict[str, Any] | None = None
 
     @property
     def kind(self) -> str:
-        """predict (rows in the request) or batch (rows in a file)."""
-        return "batch" if self.spec.batch is not None else "predict"
+        """predict, batch, train or register."""
+        return self.spec.kind
 
     @property
     def has_result(self) -> bool:

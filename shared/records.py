@@ -9,6 +9,8 @@ import orjson
 
 from shared.batch import BatchOptions, Layout, Slice
 from shared.job import Counts, Job, Spec, Status, from_millis
+from shared.queue import BATCH
+from shared.training import RegisterOptions, TrainOptions
 
 
 def failure_outcome(code: str, message: str) -> bytes:
@@ -21,7 +23,7 @@ WORKER_LOST: Final = failure_outcome(
     "The worker process ended while it worked on this job, at every attempt; "
     "it may have run out of memory, or the model may crash on these rows.",
 )
-TIMED_OUT: Final = failure_outcome("timed_out", "The prediction took longer than the service allows, at every attempt.")
+TIMED_OUT: Final = failure_outcome("timed_out", "It took longer than the service allows, at every attempt.")
 DEADLINE: Final = failure_outcome("deadline_exceeded", "The job was not finished within its deadline_seconds.")
 
 
@@ -84,7 +86,7 @@ NOT_COUNTED: Final = Counts(total=None)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BatchUnit:
-    """A piece of a batch job's work that this worker may do until its lease is over."""
+    """A piece of the work of a job in stages that this worker may do until its lease is over."""
 
     fence: str
     job_id: str
@@ -93,7 +95,7 @@ class BatchUnit:
     ring: bool
     attempt: int
     spec: Spec
-    layout: Layout | None  # None: the plan has not found it out yet
+    layout: Layout | None  # None: the plan has not found it out yet, or the job is over no file
     position: dict[str, Any]  # where the plan goes on
     stop: str  # why the job ends early: cancelled, failed_rows, failed; empty if it does not
     outcome: dict[str, Any]  # of a job that failed
@@ -104,10 +106,12 @@ class BatchUnit:
     parts: tuple[tuple[int, dict[str, Any]], ...] = ()  # of the final unit: first slice and part, in order
     reasons: dict[str, int] = field(default_factory=dict)  # of the final unit: rows that failed by reason
     counts: Counts = NOT_COUNTED  # of the final unit
+    training: dict[str, Any] = field(default_factory=dict)  # of a train job: what its plan found out
+    fit: str = ""  # of a train job's piece: "candidate fold"
 
     @property
     def lane(self) -> str:
-        """A batch job is its own lane."""
+        """A job in stages is its own lane."""
         return self.job_id
 
     @property
@@ -140,14 +144,19 @@ class Committed:
 
 
 class AliasMoved(Exception):  # not an error: the caller resolves the alias again
-    """The alias was moved since it was resolved."""
+    """The alias was moved since it was resolved, or the version is gone."""
+
+
+class LeaseLost(Exception):  # not an error of the service: the unit ends without a word
+    """Another attempt has the work by now, or it is not wanted any more."""
 
 
 def dump_spec(spec: Spec) -> bytes:
     """A spec as JSON, without what is empty."""
     fields = {name: value for name, value in asdict_shallow(spec).items() if value}
-    if spec.batch is not None:
-        fields["batch"] = spec.batch.to_dict()
+    for name in ("batch", "train", "register"):
+        if name in fields:
+            fields[name] = fields[name].to_dict()
     return orjson.dumps(fields)
 
 
@@ -163,6 +172,10 @@ def load_spec(raw: bytes) -> Spec:
         fields["retry_rows"] = tuple(fields["retry_rows"])
     if "batch" in fields:
         fields["batch"] = BatchOptions.from_dict(fields["batch"])
+    if "train" in fields:
+        fields["train"] = TrainOptions.from_dict(fields["train"])
+    if "register" in fields:
+        fields["register"] = RegisterOptions.from_dict(fields["register"])
     return Spec(**fields)
 
 
@@ -184,16 +197,21 @@ def load_slice(raw: bytes) -> Slice:
     )
 
 
-def load_batch_unit(reply: Sequence[Any]) -> BatchUnit:
+def load_batch_unit(reply: Sequence[Any], queue: str = BATCH) -> BatchUnit:
     """What pull_batch.lua gave."""
-    fence, job_id, ring, kind, attempt, spec, state, *more = reply
+    fence, job_id, ring, kind, attempt, raw_spec, state, *more = reply
     layout, position, stop, outcome, rows, plan = state
+    spec = load_spec(raw_spec)
     extra: dict[str, Any] = {}
-    if kind == b"chunk":
+    if spec.train is not None and layout:
+        extra, layout = {"training": orjson.loads(layout)}, None
+    if kind == b"chunk" and spec.train is not None:
+        extra |= {"first": more[0], "fit": more[1].decode()}
+    elif kind == b"chunk":
         extra = {"first": more[0], "slices": tuple(map(load_slice, more[1:]))}
     elif kind == b"final":
         parts, reasons, succeeded, failed, total = more
-        extra = {
+        extra |= {
             "parts": tuple(
                 sorted((int(first), orjson.loads(part)) for first, part in zip(parts[::2], parts[1::2], strict=True))
             ),
@@ -203,11 +221,11 @@ def load_batch_unit(reply: Sequence[Any]) -> BatchUnit:
     return BatchUnit(
         fence=fence.decode(),
         job_id=job_id.decode(),
-        queue="batch",
+        queue=queue,
         kind=kind.decode(),
         ring=ring == 1,
         attempt=attempt,
-        spec=load_spec(spec),
+        spec=spec,
         layout=Layout.from_dict(orjson.loads(layout)) if layout else None,
         position=orjson.loads(position) if position else {},
         stop=stop.decode(),
@@ -237,8 +255,13 @@ def load_job(entry: Sequence[Any]) -> Job:
         size,
         kind,
         phase,
+        _,
     ) = record
     extra: dict[str, Any] = orjson.loads(outcome) if outcome else {}
+    fits = None
+    if rate and kind == b"train":
+        done, every = rate.split()
+        fits, rate = (int(done), int(every)), None
     created_at = from_millis(created)
     assert created_at is not None  # noqa: S101  # submit.lua writes it with the record
     return Job(
@@ -258,6 +281,7 @@ def load_job(entry: Sequence[Any]) -> Job:
         jobs_per_second=float(rate) if rate and not kind else None,
         rows_per_second=float(rate) if rate and kind else None,
         phase=phase.decode() or None if phase else None,
+        fits=fits,
         created_at=created_at,
         started_at=from_millis(started),
         finished_at=from_millis(finished),
@@ -268,4 +292,5 @@ def load_job(entry: Sequence[Any]) -> Job:
         errors=tuple(extra.get("errors", ())),
         warnings=tuple(extra.get("warnings", ())),
         outputs=extra.get("outputs", {}),
+        registered=extra.get("registered"),
     )

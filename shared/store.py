@@ -41,7 +41,7 @@ from shared.settings import Settings
 SCRIPTS: Final = (
     *("submit", "read", "rows", "list", "cancel", "delete"),
     *("pull", "renew", "commit", "release", "call_worker", "tick", "sweep"),
-    *("pull_batch", "plan", "commit_chunk", "commit_final", "fail_batch"),
+    *("pull_batch", "plan", "commit_chunk", "commit_final", "fail_batch", "phase"),
     *("upload", "file_add", "file_delete", "sweep_files"),
 )
 # Entries of the list that one request looks at for a filter.
@@ -75,19 +75,21 @@ class JobStore:
         Raises:
             AliasMoved, QueueFull, StoreFull, StoreUnavailable, IdempotencyKeyReused, UploadLost, UnknownFile
         """
-        spec, batch = job.spec, job.spec.batch
+        spec, about = job.spec, job.spec.batch or job.spec.train
+        staged = spec.kind != "predict"
         key, digest = job.idempotency or ("", "")
         more: tuple[Any, ...] = ()
-        if batch is not None:
-            limits = (batch.max_failed_rows, batch.max_failed_fraction)
-            more = ("batch", job.upload or "", job.file_id or "", *("" if limit is None else limit for limit in limits))
+        if staged:
+            limits = (about.max_failed_rows, about.max_failed_fraction) if about else (None, None)
+            shown = ("" if limit is None else limit for limit in limits)
+            more = (spec.kind, job.upload or "", job.file_id or "", *shown)
         reply = self.run(
             "submit", job.id, dump_spec(spec), job.rows,
-            job.id if batch else predict_lane(spec.model, spec.version), job.queue,
+            job.id if staged else predict_lane(spec.model, spec.version), job.queue,
             PRIORITY_SECONDS[spec.priority] * 1_000_000, "" if job.total is None else job.total,
             job.ttl_seconds * 1000, self._tombstone_millis,
             "" if job.deadline_seconds is None else max(1, int(job.deadline_seconds * 1000)),
-            self._settings.max_batch_jobs if batch else self._settings.max_waiting_jobs,
+            self._settings.max_batch_jobs if staged else self._settings.max_waiting_jobs,
             key, digest, max(self._settings.idempotency_seconds, job.ttl_seconds) * 1000,
             spec.model, job.alias or "", spec.version, *more,
         )  # fmt: skip
@@ -116,7 +118,7 @@ class JobStore:
                 rate = float(reply[2] or 0)
                 wait = min(120, max(1, round(reply[1] / rate / 10))) if rate else 5
                 raise QueueFull(
-                    f"{reply[1]} jobs are waiting{'' if batch else f' for {spec.model}'}; try again in {wait} s",
+                    f"{reply[1]} jobs are waiting{'' if staged else f' for {spec.model}'}; try again in {wait} s",
                     retry_after_seconds=wait,
                 )
 

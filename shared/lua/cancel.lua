@@ -16,7 +16,7 @@ end
 if h[1] ~= 'running' then return 'finished' end
 if h[11] ~= '1' then
   redis.call('HSET', job, 'cancel', 1)
-  if h[7] == 'batch' then stop_batch(id, 'cancelled', '') end
+  if h[7] then stop_batch(id, 'cancelled', '') end
   redis.call('HINCRBY', job, 'revision', 1)
   announce('r', { id })
 end

@@ -1,5 +1,5 @@
--- End a batch job whose output is written.
--- KEYS: base. ARGV: fence, status, outcome. Returns 1 if it counts, 0 if the lease was lost or the job is done, 2 if the job was
+-- End a job in stages whose output is written.
+-- KEYS: base. ARGV: fence, status, outcome, rows that succeeded ('' if as counted). Returns 1 if it counts, 0 if the lease was lost or the job is done, 2 if the job was
 -- cancelled meanwhile: the unit goes on, to write that down.
 local fence = ARGV[1]
 local id = redis.call('HGET', base .. 'unit:' .. fence, 'lane')
@@ -11,6 +11,6 @@ if h[1] == 'running' and h[8] == '1' and ARGV[2] ~= 'cancelled' then return 2 en
 redis.call('ZREM', base .. 'leases', fence)
 redis.call('DEL', base .. 'unit:' .. fence)
 if h[1] ~= 'running' then return 0 end
-finish(id, h, ARGV[2], h[9] or 0, h[10] or 0, ARGV[3])
+finish(id, h, ARGV[2], ARGV[4] ~= '' and ARGV[4] or h[9] or 0, h[10] or 0, ARGV[3])
 announce('d', { id })
 return 1

@@ -1,7 +1,7 @@
--- End a unit of a batch job because the job cannot go on: its output is made of what is done, or it ends at once if nothing is.
+-- End a unit of a job in stages because the job cannot go on: its output is made of what is done, or it ends at once if nothing is.
 -- KEYS: base. ARGV: fence, outcome. Returns 1 if a doorbell must be published, else 0.
 local unit = base .. 'unit:' .. ARGV[1]
-local u = redis.call('HMGET', unit, 'lane', 'kind')
+local u = redis.call('HMGET', unit, 'lane', 'kind', 'queue')
 if not u[1] then return 0 end
 -- Deletes first: they are allowed when memory is used up and let the rest of the script through.
 redis.call('ZREM', base .. 'leases', ARGV[1])
@@ -18,4 +18,4 @@ if u[2] == 'plan' then redis.call('HSET', batch, 'plan', 'waiting') else redis.c
 redis.call('HINCRBY', base .. 'job:' .. id, 'revision', 1)
 stop_batch(id, 'failed', ARGV[2])
 refresh_lane(id)
-return call_worker('batch')
+return call_worker(u[3])

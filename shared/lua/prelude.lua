@@ -31,21 +31,24 @@ local function facts(id, ...)
   return redis.call('HMGET', base .. 'job:' .. id, 'status', 'revision', 'total', 'ttl', 'tombstone', 'deadline', 'kind', ...)
 end
 
--- Forget how far a batch job was, and let go of its file.
+-- The queue of a job in stages, whose units only the workers of that queue do.
+local function queue_of(id) return redis.call('HGET', base .. 'job:' .. id, 'queue') end
+
+-- Forget how far a job in stages was, and let go of its file.
 local function forget_batch(id)
   local file = redis.call('HGET', base .. 'batch:' .. id, 'file')
   if file and redis.call('EXISTS', base .. 'file:' .. file) == 1 then redis.call('HINCRBY', base .. 'file:' .. file, 'users', -1) end
   redis.call('DEL', base .. 'batch:' .. id, base .. 'slices:' .. id, base .. 'again:' .. id, base .. 'parts:' .. id, base .. 'reasons:' .. id)
   redis.call('SREM', base .. 'batches', id)
   redis.call('SADD', base .. 'ended', id)
-  redis.call('ZREM', base .. 'ready:' .. 'batch', id)
+  redis.call('ZREM', base .. 'ready:' .. queue_of(id), id)
 end
 
 -- Write a final status; rows that are not accounted for count as skipped. `h` are the job's facts.
 local function finish(id, h, after, succeeded, failed, outcome)
   check_move(id, h[1], after)
   local job, ttl = base .. 'job:' .. id, tonumber(h[4])
-  if h[7] == 'batch' then
+  if h[7] then
     -- Of a file that was not read to its end, the rows that were seen are the total.
     if not h[3] then h[3] = redis.call('HGET', base .. 'batch:' .. id, 'rows') end
     redis.call('HSET', job, 'total', h[3], 'phase', '')
@@ -109,7 +112,7 @@ local function announce(kind, ids)
   end
 end
 
--- Which unit of a batch job can be handed out now: 'again' (a chunk that was lost), 'plan', 'chunk', 'final' or nil.
+-- Which unit of a job in stages can be handed out now: 'again' (a chunk that was lost), 'plan', 'chunk', 'final' or nil.
 -- A plan that unpacks a stream is kept for the worker that has it open, if that asks soon enough, and waits while many
 -- slices are not scored yet, so that what is unpacked does not fill the disk.
 local function next_unit(id, worker)
@@ -125,17 +128,17 @@ local function next_unit(id, worker)
   return b[1] == 'done' and idle and 'final' or nil
 end
 
--- A batch job stands in ready:batch while it has a unit to hand out; a job of high priority as if it had waited for long.
+-- A job in stages stands in ready:<queue> while it has a unit to hand out; a job of high priority as if it had waited for long.
 local function refresh_lane(id)
   if next_unit(id) then
     local head = redis.call('HGET', base .. 'batch:' .. id, 'head')
-    redis.call('ZADD', base .. 'ready:' .. 'batch', 'NX', integer(micros + head), id)
+    redis.call('ZADD', base .. 'ready:' .. queue_of(id), 'NX', integer(micros + head), id)
   else
-    redis.call('ZREM', base .. 'ready:' .. 'batch', id)
+    redis.call('ZREM', base .. 'ready:' .. queue_of(id), id)
   end
 end
 
--- Hand out nothing more of a batch job: what is done is made into its output, then it ends. `outcome` is why it failed.
+-- Hand out nothing more of a job in stages: what is done is made into its output, then it ends. `outcome` is why it failed.
 local function stop_batch(id, why, outcome)
   local batch = base .. 'batch:' .. id
   if redis.call('HGET', batch, 'stop') ~= '' then return end
@@ -153,7 +156,7 @@ local function check_failed(id, failed)
   end
 end
 
--- End a batch job without its output: cancelled if that was promised, else for the first reason that was found.
+-- End a job in stages without its output: cancelled if that was promised, else for the first reason that was found.
 local function end_batch(id, h, outcome)
   local counts = redis.call('HMGET', base .. 'job:' .. id, 'succeeded', 'failed', 'cancel')
   local first = redis.call('HGET', base .. 'batch:' .. id, 'outcome')
@@ -162,7 +165,7 @@ local function end_batch(id, h, outcome)
   finish(id, h, cancelled and 'cancelled' or 'failed', counts[1] or 0, counts[2] or 0, cancelled and '' or outcome)
 end
 
--- The lease of a unit of a batch job ended without a commit. A lost chunk is tried again slice by slice, so that one that
+-- The lease of a unit of a job in stages ended without a commit. A lost chunk is tried again slice by slice, so that one that
 -- kills its worker takes no other with it; after the last attempt the rows of that slice fail without being predicted.
 -- A chunk that was given `back`, since it could not be done for the moment, is tried again as if it never had been.
 local function release_batch(u, max_attempts, outcome, back)

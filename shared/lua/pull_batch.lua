@@ -1,19 +1,19 @@
--- Take a unit of a batch job and lease it: both or neither.
+-- Take a unit of a job in stages (over a file, a training, a check of an artifact) and lease it: both or neither.
 -- KEYS: base. ARGV: worker, lease (ms), linger (ms, 0 = do not), answered ('1' = a doorbell is being answered), most slices of a chunk,
--- seconds of work of a chunk, outcome of a job whose deadline is over.
--- Returns nil if there is nothing to do (the worker then stands in linger:batch), else {fence, job, ring, kind, attempt, spec,
+-- seconds of work of a chunk, outcome of a job whose deadline is over, queue.
+-- Returns nil if there is nothing to do (the worker then stands in linger:<queue>), else {fence, job, ring, kind, attempt, spec,
 -- state} and for a chunk its first slice's number, then its slices; for the final unit the parts as {first slice, part, ...}, the reasons
 -- as {reason, rows, ...} and the job's succeeded, failed and total.
-local worker = ARGV[1]
-local ready, id, kind = base .. 'ready:' .. 'batch', nil, nil
+local worker, queue = ARGV[1], ARGV[8]
+local ready, id, kind = base .. 'ready:' .. queue, nil, nil
 -- Deleting is allowed when memory is used up, and lets the rest of the script through: work in hand can end.
-redis.call('ZREM', base .. 'linger:' .. 'batch', worker)
-if ARGV[4] == '1' then redis.call('DEL', base .. 'bell:' .. 'batch') end
+redis.call('ZREM', base .. 'linger:' .. queue, worker)
+if ARGV[4] == '1' then redis.call('DEL', base .. 'bell:' .. queue) end
 
 local h, late = nil, {}
 -- The job that was served longest ago comes first, so none holds the workers to itself.
 for _, candidate in ipairs(redis.call('ZRANGE', ready, 0, -1)) do
-  local facts_ = facts(candidate, 'started')
+  local facts_ = facts(candidate, 'started', 'phase')
   if facts_[1] == 'queued' and facts_[6] and tonumber(facts_[6]) <= now then
     finish(candidate, facts_, 'failed', 0, 0, ARGV[7])
     late[#late + 1] = candidate
@@ -27,7 +27,7 @@ for _, candidate in ipairs(redis.call('ZRANGE', ready, 0, -1)) do
 end
 announce('d', late)
 if not id then
-  if ARGV[3] ~= '0' then redis.call('ZADD', base .. 'linger:' .. 'batch', integer(now + ARGV[3]), worker) end
+  if ARGV[3] ~= '0' then redis.call('ZADD', base .. 'linger:' .. queue, integer(now + ARGV[3]), worker) end
   return nil
 end
 
@@ -41,7 +41,8 @@ if kind == 'plan' then
 elseif kind == 'final' then
   attempt = (b[6] or 0) + 1
   redis.call('HSET', batch, 'final', fence)
-  redis.call('HSET', job, 'phase', 'finalising')
+  -- What is registered by now can no longer be cancelled.
+  if h[9] ~= 'registering' then redis.call('HSET', job, 'phase', 'finalising') end
   local counts = redis.call('HMGET', job, 'succeeded', 'failed', 'total')
   extra = { redis.call('HGETALL', base .. 'parts:' .. id), redis.call('HGETALL', base .. 'reasons:' .. id), counts[1] or 0,
     counts[2] or 0, counts[3] }
@@ -67,12 +68,12 @@ if h[1] == 'queued' then
   redis.call('HSET', job, 'status', 'running', 'attempt', 1, 'started', h[8] or integer(now), 'phase', 'validating')
 end
 redis.call('HSET', job, 'revision', h[2] + 1)
-redis.call('HSET', base .. 'unit:' .. fence, 'lane', id, 'queue', 'batch', 'worker', worker, 'pulled', integer(micros), 'jobs', id,
+redis.call('HSET', base .. 'unit:' .. fence, 'lane', id, 'queue', queue, 'worker', worker, 'pulled', integer(micros), 'jobs', id,
   'kind', kind == 'again' and 'chunk' or kind, 'first', first, 'count', count, 'attempt', attempt)
 redis.call('ZADD', base .. 'leases', integer(now + ARGV[2]), fence)
 redis.call('ZREM', ready, id)
 refresh_lane(id)
 announce('r', { id })
-local ring = redis.call('EXISTS', ready) == 1 and call_worker('batch') or 0
+local ring = redis.call('EXISTS', ready) == 1 and call_worker(queue) or 0
 local state = redis.call('HMGET', batch, 'layout', 'position', 'stop', 'outcome', 'rows', 'plan')
 return { fence, id, ring, kind == 'again' and 'chunk' or kind, tonumber(attempt), redis.call('GET', base .. 'spec:' .. id), state, unpack(extra) }

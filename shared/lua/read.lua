@@ -4,7 +4,7 @@
 -- else {id, record, spec, outcome, result, position, rate}.
 local with_result = ARGV[1] == 'full'
 local fields = { 'status', 'revision', 'lane', 'attempt', 'total', 'succeeded', 'failed', 'skipped', 'created', 'started',
-  'finished', 'expires', 'cancel', 'size', 'kind', 'phase' }
+  'finished', 'expires', 'cancel', 'size', 'kind', 'phase', 'queue' }
 local reply = {}
 for i = 2, #ARGV, 2 do
   local id, known = ARGV[i], ARGV[i + 1]
@@ -23,10 +23,15 @@ for i = 2, #ARGV, 2 do
       if with_result then result = redis.call('GET', base .. 'result:' .. id) end
     else
       if h[15] then
-        if h[1] == 'queued' then position = redis.call('ZRANK', base .. 'ready:' .. 'batch', id) end
+        if h[1] == 'queued' then position = redis.call('ZRANK', base .. 'ready:' .. h[17], id) end
         -- Rows a second since the first chunk was begun.
         local b = redis.call('HMGET', base .. 'batch:' .. id, 'scored', 'began', 'ended')
-        if b[3] then rate = string.format('%.3f', b[1] * 1000 / math.max(b[3] - b[2], 1)) end
+        if h[15] == 'train' then
+          -- Fits that are done, and all of them so far.
+          rate = redis.call('HLEN', base .. 'parts:' .. id) .. ' ' .. (redis.call('HGET', base .. 'batch:' .. id, 'slices') or 0)
+        elseif b[3] then
+          rate = string.format('%.3f', b[1] * 1000 / math.max(b[3] - b[2], 1))
+        end
       else
         if h[1] == 'queued' then position = redis.call('ZRANK', base .. 'lane:' .. h[3], id) end
         rate = redis.call('HGET', base .. 'pace:' .. h[3], 'rate')

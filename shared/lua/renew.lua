@@ -7,10 +7,10 @@ redis.call('ZREM', base .. 'leases', '')
 redis.call('ZADD', base .. 'leases', 'XX', integer(now + ARGV[2]), ARGV[1])
 local stop = {}
 for id in string.gmatch(u[1], '%S+') do
-  local h = redis.call('HMGET', base .. 'job:' .. id, 'fence', 'cancel')
+  local h = redis.call('HMGET', base .. 'job:' .. id, 'fence', 'cancel', 'kind')
   if u[2] then
-    -- The output of what is done is made in any case.
-    if u[2] ~= 'final' and redis.call('HGET', base .. 'batch:' .. id, 'stop') ~= '' then stop[1] = id end
+    -- The output of what a file's job has done is made in any case.
+    if (u[2] ~= 'final' or h[3] ~= 'batch') and redis.call('HGET', base .. 'batch:' .. id, 'stop') ~= '' then stop[1] = id end
   elseif h[1] ~= ARGV[1] or h[2] == '1' then
     stop[#stop + 1] = id
   end

@@ -1,7 +1,7 @@
 -- Accept a job: record, lane entry and the need for a doorbell in one step, so that a crash leaves all or nothing.
 -- KEYS: base. ARGV: id, spec, rows, lane, queue, priority offset (us), total, ttl (ms), tombstone (ms), deadline (ms or ''),
 -- max waiting, idempotency digest ('' if none), request digest, idempotency ttl (ms), model, alias ('' if pinned), version,
--- kind ('batch' or none), upload ('' if none), file id ('' if none), most failed rows ('' if any), most of them as a fraction ('' if any).
+-- kind ('batch', 'train' or 'register'; none for rows), upload ('' if none), file id ('' if none), most failed rows ('' if any), most of them as a fraction ('' if any).
 -- Returns {'accepted', created, ring, position} | {'same', id, ring?} | {'reused'} | {'moved'} | {'full'} | {'queue_full', waiting, rate}
 -- | {'upload_lost'} | {'file_gone'}.
 local id, spec, rows, lane, queue = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
@@ -25,7 +25,7 @@ if ARGV[16] ~= '' and redis.call('HGET', base .. 'model:' .. ARGV[15], 'alias:' 
   return { 'moved' }
 end
 if redis.call('EXISTS', base .. 'full') == 1 then return { 'full' } end
-local batch = ARGV[18] == 'batch'
+local batch = ARGV[18]  -- a job in stages
 if batch then
   -- What the janitor may have removed already is not taken any more.
   if ARGV[19] ~= '' and tonumber(redis.call('ZSCORE', base .. 'uploads', ARGV[19]) or 0) <= now then return { 'upload_lost' } end
@@ -51,7 +51,7 @@ if ARGV[10] ~= '' then
 end
 if idem then redis.call('SET', idem, id .. ' ' .. ARGV[13], 'PX', ARGV[14]) end
 if batch then
-  redis.call('HSET', job, 'kind', 'batch', 'size', 0)
+  redis.call('HSET', job, 'kind', batch, 'size', 0)
   redis.call('HSET', base .. 'batch:' .. id, 'plan', 'waiting', 'stop', '', 'slices', 0, 'next', 0, 'rows', 0, 'flying', 0,
     'final', '', 'head', ARGV[6], 'most', ARGV[21], 'fraction', ARGV[22])
   redis.call('SADD', base .. 'batches', id)

@@ -13,7 +13,7 @@ for _, fence in ipairs(redis.call('ZRANGE', base .. 'leases', '-inf', '(' .. int
 end
 for _, id in ipairs(redis.call('ZRANGE', base .. 'deadlines', '-inf', '(' .. integer(now), 'BYSCORE', 'LIMIT', 0, 1000)) do
   local h = facts(id, 'lane', 'queue')
-  if h[7] == 'batch' and h[1] == 'running' then
+  if h[7] and h[1] == 'running' then
     -- What is done is kept; it ends when that is written.
     redis.call('ZREM', base .. 'deadlines', id)
     stop_batch(id, 'failed', ARGV[3])

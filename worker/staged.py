@@ -1,0 +1,110 @@
+"""A unit of a job in stages under its lease: what cannot go on ends its job, what is away is given back."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+import structlog
+from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_exponential
+
+from shared.batch_store import BatchStore
+from shared.errors import FileMissing, InputGone, InvalidRequest, ServiceError, StorageFailed, StoreUnavailable
+from shared.records import BatchUnit, failure_outcome
+from shared.store import JobStore
+from worker.drain import until_written
+from worker.lease import LeaseKeeper
+from worker.predict import Stopped
+
+log = structlog.get_logger()
+
+# How long storage that is away for the moment is tried again within a unit.
+PATIENCE_SECONDS: Final = 60
+# What Python and Arrow say when there is no memory for the stack of a thread.
+NO_THREAD: Final = ("can't start new thread", "Failed to launch worker thread")
+
+# Does a unit; the function tells whether nobody wants it any more.
+Run = Callable[[BatchUnit, Callable[[], bool]], None]
+
+
+class StagedRunner:
+    """Does the units of one worker process, one after the other."""
+
+    def __init__(
+        self,
+        store: JobStore,
+        batches: BatchStore,
+        run: Run,
+        call: Callable[[str], None],
+        *,
+        lease_seconds: float,
+        timeout_seconds: float,
+    ) -> None:
+        self._store = store
+        self._batches = batches
+        self._run = run
+        self._call = call
+        self._timeout_seconds = timeout_seconds
+        self._leases = LeaseKeeper(store, call, lease_seconds=lease_seconds, timeout_seconds=timeout_seconds)
+
+    def do(self, unit: BatchUnit) -> None:
+        """Do a unit; whatever happens is the end of the unit, not of the worker.
+
+        Raises:
+            StoreUnavailable
+        """
+        with self._leases.keep(unit) as unwanted:
+            try:
+                self._patiently(unit, lambda: self._stopped(unwanted))
+            except StoreUnavailable:
+                raise  # the lease ends, and another worker does it again
+            except Exception as error:  # noqa: BLE001  # whatever happens is the end of the unit, not of the worker
+                self._ended(unit, error)
+
+    def _ended(self, unit: BatchUnit, error: Exception) -> None:
+        """What becomes of a unit that raised."""
+        about = {"job_id": unit.job_id, "kind": unit.kind, "fence": unit.fence}
+        match error:
+            case Stopped():
+                self._give_back(unit, failure_outcome("internal", "The unit was stopped."), counts=False)
+            case FileMissing():
+                # Somebody else has done this unit and what it was made of is removed, or the input was removed.
+                log.warning("unit.file_missing", reason=error.message, **about)
+                self._give_back(unit, failure_outcome("input_gone", InputGone().message))
+            case StorageFailed() if type(error) is StorageFailed:
+                log.warning("unit.storage_failed", reason=error.message, **about)
+                self._give_back(unit, failure_outcome(error.code, error.message), counts=False)
+            case InvalidRequest():
+                self._fail(unit, "invalid_input", error.message, error.errors)
+            case ServiceError():
+                log.warning("unit.failed", reason=error.message, **about)
+                self._fail(unit, error.code, error.message)
+            case _ if isinstance(error, MemoryError) or any(words in str(error) for words in NO_THREAD):
+                log.warning("unit.out_of_memory", **about)
+                message = "The job needs more memory than a worker has."
+                self._give_back(unit, failure_outcome("out_of_memory", message))
+            case _:
+                log.error("unit.crashed", exc_info=error, **about)
+                self._fail(unit, "internal", "Something went wrong in the worker; its log has the details.")
+
+    def _stopped(self, unwanted: Callable[[], frozenset[str]]) -> bool:
+        """Asked between two steps, so the unit is not stuck."""
+        self._leases.progressed()
+        return bool(unwanted())
+
+    def _patiently(self, unit: BatchUnit, stopped: Callable[[], bool]) -> None:
+        """Run a unit, again for a while if storage is away."""
+        attempts = Retrying(
+            retry=retry_if_exception(lambda error: type(error) is StorageFailed),
+            wait=wait_exponential(multiplier=0.2, max=5),
+            stop=stop_after_delay(PATIENCE_SECONDS),
+            reraise=True,
+        )
+        attempts(self._run, unit, stopped)
+
+    def _give_back(self, unit: BatchUnit, outcome: bytes, *, counts: bool = True) -> None:
+        ring, queue = self._store.release(unit.fence, outcome, counts=counts)
+        if ring:
+            self._call(queue)
+
+    def _fail(self, unit: BatchUnit, code: str, message: str, errors: Sequence[Mapping[str, Any]] = ()) -> None:
+        if until_written(lambda: self._batches.fail(unit, code, message, errors), self._timeout_seconds):
+            self._call(unit.queue)

@@ -12,6 +12,11 @@ ServiceError
 │   ├── UnknownMethod
 │   └── TooManyInstances
 ├── ModelNotFound
+├── AliasConflict               the alias points elsewhere than was expected
+├── NothingToRollBack
+├── VersionInUse                an alias or an unfinished job needs the version
+├── ScheduleNotFound            the model has no schedule
+├── ScheduleChanged             the schedule is another one than was expected
 ├── JobNotFound
 ├── JobGone
 ├── JobFinished                 too late to cancel
@@ -130,6 +135,42 @@ class ModelNotFound(ServiceError):
     """There is no such model, version or alias."""
 
     code = "model_not_found"
+
+
+class AliasConflict(ServiceError):
+    """The alias was moved meanwhile; read it again, and decide anew."""
+
+    code = "alias_moved"
+
+    def __init__(self, message: str | None = None, *, version: int | None = None, revision: int = 0) -> None:
+        """Keep the version that the alias points to now (None: it does not exist) and its revision."""
+        super().__init__(message)
+        self.version = version
+        self.revision = revision
+
+
+class NothingToRollBack(ServiceError):
+    """There is no version to go back to."""
+
+    code = "nothing_to_roll_back"
+
+
+class VersionInUse(ServiceError):
+    """An alias or an unfinished job needs the version."""
+
+    code = "version_in_use"
+
+
+class ScheduleNotFound(ServiceError):
+    """The model has no schedule."""
+
+    code = "schedule_not_found"
+
+
+class ScheduleChanged(ServiceError):
+    """The schedule was changed meanwhile; read it again, and decide anew."""
+
+    code = "schedule_changed"
 
 
 class JobNotFound(ServiceError):

@@ -26,6 +26,8 @@ slices:<id>      list    "start stop rows first_row group fault"           until
 again:<id>       zset    "first count attempt" of lost chunks, by first    while waiting   release         pull_batch
 parts:<id>       hash    first slice -> JSON of a chunk that is done       until done      commit_chunk    pull_batch
 reasons:<id>     hash    reason -> rows that failed for it                 until done      commit_chunk    pull_batch
+drift:<name>     list    "at window" newest first: how far a batch job's    100 at most    commit_final    api janitor
+                         rows were from the training data, JSON
 ended            set     ids of batch jobs whose parts are not removed    seconds         finish          janitor
 uploads          zset    storage prefixes, by when they are given up       until it ends   api             janitor
 files            zset    ids of uploaded files, by expiry                  until swept     api             janitor
@@ -47,9 +49,27 @@ idem:<digest>    string  "<job id> <sha256 of the request>"                a day
 full             string  memory is short: no submits                       seconds         janitor         submit
 sweep            string  where the sweep of `jobs` goes on                 for ever        janitor         janitor
 workers:<role>   zset    processes by their last heartbeat                 seconds         heartbeat       readyz
-models           set     model names                                       for ever        registry        registry
-model:<name>     hash    alias:<alias> -> version, v:<version> -> 1, last    for ever        registry        submit
+models           set     names of models that have versions                for ever        registry        registry
+model:<name>     hash    v:<version> -> 1, gone:<version> -> 1 once it is  for ever        registry        submit
+                         deleted; alias:<alias> -> version, and of each                                    registry
+                         revision: (its moves) and moved: (when, ms);
+                         last = the last number, job:<token> -> number
+                         that is reserved; changes = of all this
 version:<n>@<v>  string  manifest JSON                                     for ever        registry        registry
+history:<name>   list    JSON {at, alias, from, to, who, why, job_id,      1,000 moves     registry        registry
+                         details} of each move of an alias, newest first
+unsaved          set     models whose copy in storage may be old           until copied    registry        janitor
+removed          set     deleted versions, <name>@<version>, whose files   until removed   registry        janitor
+                         may still be there
+schedule:<name>  hash    schedule = JSON, times = cron and time zone;      for ever        schedule        api janitor
+                         last = JSON of what came of the last run, ran =                   scripts
+                         when that was due; revision, job = the last that
+                         it made and window = the last of drift that it
+                         acted on: these three stay when it is deleted
+schedules        zset    models, by when their schedule is due (ms)        until deleted   schedule        janitor
+                                                                                           scripts
+watching         set     models whose schedule is also started by drift    until deleted   schedule        janitor
+                                                                                           scripts
 awaited          string  some API process has clients that wait            10 s            api waiters     all scripts
 followed         string  ... for every change, not only the end            10 s            api waiters     all scripts
 changes          channel "r <ids>" jobs changed, "d <ids>" jobs are done   -               all scripts     api waiters
@@ -74,7 +94,11 @@ class Keys:
         self.files = f"{self.base}files"
         self.jobs = f"{self.base}jobs"
         self.models = f"{self.base}models"
+        self.removed = f"{self.base}removed"
+        self.unsaved = f"{self.base}unsaved"
+        self.schedules = f"{self.base}schedules"
         self.uploads = f"{self.base}uploads"
+        self.watching = f"{self.base}watching"
 
     def job(self, job_id: str) -> str:
         """The record."""
@@ -83,6 +107,10 @@ class Keys:
     def file(self, file_id: str) -> str:
         """An uploaded file."""
         return f"{self.base}file:{file_id}"
+
+    def drift(self, model: str) -> str:
+        """The newest windows of drift of a model."""
+        return f"{self.base}drift:{model}"
 
     def lane(self, lane: str) -> str:
         """The waiting jobs of a lane."""
@@ -109,8 +137,16 @@ class Keys:
         return f"{self.base}workers:{role}"
 
     def model(self, name: str) -> str:
-        """Aliases of a model."""
+        """Versions and aliases of a model."""
         return f"{self.base}model:{name}"
+
+    def history(self, name: str) -> str:
+        """The moves of a model's aliases."""
+        return f"{self.base}history:{name}"
+
+    def schedule(self, model: str) -> str:
+        """A model's schedule."""
+        return f"{self.base}schedule:{model}"
 
     def version(self, name: str, version: int) -> str:
         """A version's manifest."""

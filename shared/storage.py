@@ -187,6 +187,16 @@ class Storage:
                 obstore.delete(store, [entry["path"] for entry in page])
             obstore.delete(store, [prefix])
 
+    def list(self, prefix: str) -> Iterator[str]:
+        """The keys of all files below a prefix, in no order.
+
+        Raises:
+            StorageFailed
+        """
+        with translated(prefix, "listed"):
+            for page in obstore.list(self._store(), prefix, chunk_size=1000):
+                yield from (entry["path"] for entry in page)
+
     def tidy(self, prefix: str) -> None:
         """Remove what killed writers left of files below a prefix; nobody may be writing there.
 
@@ -312,11 +322,36 @@ def file_key(file_id: str) -> str:
     return f"{file_prefix(file_id)}/data"
 
 
-def artifact_key(model: str, version: int) -> str:
-    """Where an artifact lies."""
-    return f"models/{model}/{version}/artifact"
+def model_prefix(model: str) -> str:
+    """Where all that belongs to a model lies."""
+    return f"models/{model}"
+
+
+def version_prefix(model: str, version: int) -> str:
+    """Where all files of a version lie."""
+    return f"{model_prefix(model)}/{version}"
+
+
+def artifact_name(sha256: str) -> str:
+    """What an artifact is called: another one of the same version, of a crashed attempt, has another name."""
+    return f"artifact-{sha256[:16]}"
+
+
+def artifact_key(model: str, version: int, name: str = "artifact") -> str:
+    """Where an artifact lies, by the name that the manifest gives; the oldest are called `artifact`."""
+    return f"{version_prefix(model, version)}/{name}"
 
 
 def manifest_key(model: str, version: int) -> str:
     """Where the copy of a version's manifest lies, beside its artifact."""
-    return f"models/{model}/{version}/manifest.json"
+    return f"{version_prefix(model, version)}/manifest.json"
+
+
+def aliases_key(model: str) -> str:
+    """Where the copy of what Redis knows of a model lies."""
+    return f"{model_prefix(model)}/aliases.json"
+
+
+def schedule_key(model: str) -> str:
+    """Where the copy of a model's schedule lies."""
+    return f"{model_prefix(model)}/schedule.json"

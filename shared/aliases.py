@@ -1,0 +1,83 @@
+"""Aliases: movable names for versions. Every move is a compare-and-set, and stands in the model's history."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import Enum
+from typing import Any, Final
+
+import orjson
+
+from shared.job import from_millis
+
+PRODUCTION: Final = "production"
+# Moves of a model, over all its aliases, that are kept; each takes some 200 bytes and its details.
+MOST_MOVES: Final = 1000
+
+
+class Any_(Enum):  # noqa: N801  # an enum has the only sentinel that type checkers can tell from other values
+    """Whatever version an alias points to, or none."""
+
+    ANY = "any"
+
+
+ANY: Final = Any_.ANY
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Move:
+    """A wish to have an alias point to a version."""
+
+    alias: str
+    version: int
+    expected: int | Any_ | None  # what the alias must point to now; None: it must not exist
+    who: str
+    why: str
+    job_id: str | None = None
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+    def entry(self) -> bytes:
+        """The history's entry as JSON without its beginning, which the script writes: when, and from where."""
+        told = {"who": self.who, "why": self.why, "job_id": self.job_id, "details": dict(self.details)}
+        return orjson.dumps({"alias": self.alias, "to": self.version} | told)[1:]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AliasState:
+    """Where an alias points."""
+
+    alias: str
+    version: int
+    revision: int  # moves so far: its ETag
+    moved_at: datetime | None  # None: before moves were noted
+
+
+def load_state(alias: str, fields: Sequence[bytes | None]) -> AliasState | None:
+    """From the fields alias:, revision: and moved: of a model; None if there is no such alias."""
+    version, revision, moved = fields
+    if version is None:
+        return None
+    return AliasState(alias=alias, version=int(version), revision=int(revision or 0), moved_at=from_millis(moved))
+
+
+def back(history: Sequence[Mapping[str, Any]], there: frozenset[int]) -> int | None:
+    """The version to roll back to; None if there is nothing before the current one.
+
+    The moves are undone one after the other: a rollback takes back the move that it reverts, so two rollbacks go two
+    steps back, and not to and fro.
+
+    Args:
+        history: the moves of one alias, newest first.
+        there: the versions that exist; others are skipped.
+    """
+    path: list[int] = []
+    for move in reversed(history):
+        if not path and move["from"] is not None:
+            path.append(move["from"])
+        if move["details"].get("rollback") and move["to"] in path:
+            while path[-1] != move["to"]:
+                path.pop()
+        else:
+            path.append(move["to"])
+    current = path.pop() if path else None
+    return next((version for version in reversed(path) if version in there and version != current), None)

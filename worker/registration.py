@@ -48,7 +48,7 @@ def register(
             "beginning with a letter or digit."
         )
     estimator = FORMATS[format].load(artifact)
-    return registry.add(
+    return registry.register(
         name,
         artifact,
         sha256=digest(artifact),

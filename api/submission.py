@@ -13,7 +13,7 @@ from api.instances import instances_of
 from api.services import Services
 from api.uploads import discard
 from api.wire import BatchRequest, JobRequest, fault
-from shared.errors import InvalidRequest, ServiceError, StoreUnavailable
+from shared.errors import InvalidRequest, ModelNotFound, ServiceError, StoreUnavailable
 from shared.job import Counts, Job, Spec, Status, new_job_id
 from shared.queue import ONLINE
 from shared.records import Accepted, AliasMoved, Submission
@@ -191,8 +191,8 @@ def submit(services: Services, job: Submission, again: Callable[[], Submission])
         What was stored, and the answer.
 
     Raises:
-        QueueFull, StoreFull, StoreUnavailable, IdempotencyKeyReused, UploadLost, UnknownFile, and whatever `again`
-        raises
+        QueueFull, StoreFull, StoreUnavailable, IdempotencyKeyReused, UploadLost, UnknownFile, ModelNotFound, and
+        whatever `again` raises
     """
     upload, job_id = job.upload, job.id
     try:
@@ -225,7 +225,11 @@ def _stored(services: Services, job: Submission, again: Callable[[], Submission]
     except AliasMoved:
         # Aliases move seldom: one look at the newest is enough, and a second move in between pins what was seen then.
         job = replace(again(), id=job.id, alias=None)
+    try:
         return job, services.store.submit(job)
+    except AliasMoved as error:
+        spec = job.spec
+        raise ModelNotFound(f"Version {spec.version} of {spec.model} was deleted; name another version.") from error
 
 
 def ring(services: Services, queue: str) -> None:

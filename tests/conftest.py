@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from shared.connection import Connections
+from shared.keys import Keys
 from shared.settings import Settings
 from shared.store import JobStore
 from tests.processes import RedisServer, S3Server, free_port
@@ -47,10 +48,17 @@ def settings(make_settings: Callable[..., Settings]) -> Settings:
     return make_settings()
 
 
+def announce_models(client: Any, settings: Settings) -> None:
+    """Have the job store take jobs for version 1 of the models that its tests name; there are no artifacts."""
+    for model in ("m", "a", "b", "busy", "other", "quiet"):
+        client.hset(Keys(settings.redis_prefix).model(model), "v:1", 1)
+
+
 @pytest.fixture
 def redis_server(settings: Settings) -> Iterator[RedisServer]:
     """A Redis of its own."""
     server = RedisServer(settings)
+    announce_models(server.client, settings)
     yield server
     server.stop()
 

@@ -1,8 +1,8 @@
 -- Cancel a job: at once while it waits, as a request while it runs.
--- KEYS: base. ARGV: id. Returns 'unknown' | 'gone' | 'finished' | 'cancelled' (it is already) | 'done' | 'requested'.
+-- KEYS: base. ARGV: id. Returns 'unknown' | 'gone' | 'finished' (or a version of it is registered) | 'cancelled' (it is already) | 'done' | 'requested'.
 local id = ARGV[1]
 local job = base .. 'job:' .. id
-local h = facts(id, 'expires', 'lane', 'queue', 'cancel')
+local h = facts(id, 'expires', 'lane', 'queue', 'cancel', 'phase')
 if not h[1] then return 'unknown' end
 if h[1] == 'deleted' or (h[8] and tonumber(h[8]) <= now) then return 'gone' end
 if h[1] == 'cancelled' then return 'cancelled' end
@@ -13,7 +13,8 @@ if h[1] == 'queued' then
   announce('d', { id })
   return 'done'
 end
-if h[1] ~= 'running' then return 'finished' end
+-- A version that is registered is there to stay: what follows is to say so.
+if h[1] ~= 'running' or h[12] == 'registering' and h[11] ~= '1' then return 'finished' end
 if h[11] ~= '1' then
   redis.call('HSET', job, 'cancel', 1)
   if h[7] then stop_batch(id, 'cancelled', '') end

@@ -21,9 +21,9 @@ if redis.call('EXISTS', job) == 1 then
   redis.call('DEL', base .. 'bell:' .. queue)
   return { 'same', id, call_worker(queue) }
 end
-if ARGV[16] ~= '' and redis.call('HGET', base .. 'model:' .. ARGV[15], 'alias:' .. ARGV[16]) ~= ARGV[17] then
-  return { 'moved' }
-end
+-- Since they were looked up the version may have been deleted, or the alias moved. A job on no version has 0.
+local pinned = redis.call('HMGET', base .. 'model:' .. ARGV[15], 'v:' .. ARGV[17], 'alias:' .. ARGV[16])
+if ARGV[17] ~= '0' and not pinned[1] or ARGV[16] ~= '' and pinned[2] ~= ARGV[17] then return { 'moved' } end
 if redis.call('EXISTS', base .. 'full') == 1 then return { 'full' } end
 local batch = ARGV[18]  -- a job in stages
 if batch then

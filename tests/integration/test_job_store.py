@@ -24,6 +24,7 @@ from shared.queue import ONLINE
 from shared.records import WORKER_LOST, AliasMoved, Outcome, Submission, Unit
 from shared.settings import Settings
 from shared.store import JobStore
+from tests.conftest import announce_models
 from tests.processes import RedisServer
 from tests.wait import until
 
@@ -400,6 +401,7 @@ def test_memory_for_a_finished_small_job_stays_below_one_kibibyte(store: JobStor
 
 def test_a_store_at_its_memory_limit_refuses_jobs_and_finishes_what_it_has(settings: Settings) -> None:
     server = RedisServer(settings, "--maxmemory", "9mb")
+    announce_models(server.client, settings)
     try:
         store = JobStore(Connections(settings.redis_address, timeout_seconds=5), settings)
         accepted: list[str] = []
@@ -427,6 +429,7 @@ def test_a_store_at_its_memory_limit_refuses_jobs_and_finishes_what_it_has(setti
 
 def test_a_store_that_is_away_is_said_so_and_found_again(settings: Settings) -> None:
     server = RedisServer(settings)
+    announce_models(server.client, settings)
     store = JobStore(Connections(settings.redis_address, timeout_seconds=1), settings)
     accepted = store.submit(submission())
     server.kill()

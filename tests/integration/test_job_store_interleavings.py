@@ -28,6 +28,7 @@ from shared.queue import ONLINE
 from shared.records import WORKER_LOST, Outcome, Unit
 from shared.settings import Settings
 from shared.store import JobStore
+from tests.conftest import announce_models
 from tests.integration.test_job_store import submission
 from tests.processes import RedisServer
 
@@ -53,6 +54,7 @@ class Jobs(RuleBasedStateMachine):
     def empty(self) -> None:
         self.store.connections.client.flushall()
         self.store.connections.client.script_flush()
+        announce_models(self.store.connections.client, self.store._settings)
         self.totals: dict[str, int] = {}
         self.last: dict[str, Job] = {}
         self.results: dict[str, bytes] = {}

@@ -19,7 +19,8 @@ from shared.heartbeat import beat_for_ever
 from shared.keys import Keys
 from shared.logs import configure_logs
 from shared.process import die_with_parent
-from shared.queue import BATCH, CONTROL, DRAIN, TICK, Doorbell, make_celery
+from shared.queue import BATCH, CONTROL, DRAIN, TICK, TRAIN, Doorbell, make_celery
+from shared.registry import Registry
 from shared.settings import load_settings
 from shared.storage import Storage
 from shared.store import JobStore
@@ -64,7 +65,9 @@ def make_app() -> Celery:
     def build_janitor() -> Janitor:
         store = JobStore(Connections(settings.redis_address, timeout_seconds=5), settings)
         batches, files = BatchStore(store, settings), Files(store, settings)
-        return Janitor(store, batches, files, Storage.of(settings), Doorbell(app).ring, settings)
+        storage = Storage.of(settings)
+        registry = Registry(store.connections, store.keys, storage)
+        return Janitor(store, batches, files, storage, registry, Doorbell(app).ring, settings)
 
     @app.task(name=DRAIN)
     def drain(queue: str) -> None:

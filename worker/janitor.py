@@ -12,7 +12,8 @@ from redis.exceptions import OutOfMemoryError
 from shared.batch_store import BatchStore
 from shared.errors import StorageFailed
 from shared.files import Files
-from shared.queue import BATCH, ONLINE
+from shared.queue import BATCH, ONLINE, TRAIN
+from shared.registry import Registry
 from shared.settings import Settings
 from shared.storage import Storage, file_prefix, job_prefix, parts_prefix, unpacked_prefix
 from shared.store import JobStore
@@ -35,6 +36,7 @@ class Janitor:
         batches: BatchStore,
         files: Files,
         storage: Storage,
+        registry: Registry,
         ring: Callable[[str], None],
         settings: Settings,
     ) -> None:
@@ -42,6 +44,7 @@ class Janitor:
         self._batches = batches
         self._files = files
         self._storage = storage
+        self._registry = registry
         self._ring = ring
         self._settings = settings
 
@@ -62,6 +65,7 @@ class Janitor:
                 self._store.swept(entry)
         self._sweep_files()
         self.remove_parts()
+        self._mend_registry()
 
     def remove_parts(self) -> None:
         """Remove what the outputs of ended batch jobs were made of.
@@ -84,6 +88,18 @@ class Janitor:
                 self._files.swept(file_id=file_id)
         if uploads or files:
             log.info("janitor.swept", uploads=len(uploads), files=len(files))
+
+    def _mend_registry(self) -> None:
+        """Write copies of models in storage that may be old, and remove the files of deleted versions."""
+        for mend, names in (
+            (self._registry.remove, self._registry.removed()),
+            (self._registry.copy, self._registry.unsaved()),
+        ):
+            for name in names[:MOST_SWEPT]:
+                try:
+                    mend(name)
+                except StorageFailed as error:
+                    log.warning("janitor.not_mended", model=name, reason=error.message)
 
     def _removed(self, *prefixes: str) -> bool:
         """Remove files; one that cannot be removed now does not keep others from being removed."""

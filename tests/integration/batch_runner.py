@@ -60,6 +60,7 @@ class Runner:
             BatchStore(self.store, settings),
             Files(self.store, settings),
             self.storage,
+            self.registry,
             lambda _: None,
             settings,
         )

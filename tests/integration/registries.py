@@ -14,7 +14,7 @@ SIGNATURE = Signature(container="matrix", features=(Feature(name="x", type="numb
 def manifest_of(version: int, artifact: bytes = b"bytes", *, model: str = "home", **more: Any) -> Manifest:
     """A version's manifest."""
     sha256 = hashlib.sha256(artifact).hexdigest()
-    fields = {
+    fields: dict[str, Any] = {
         "format": "skops",
         "signature": SIGNATURE,
         "estimator": "sklearn.linear_model.LinearRegression",

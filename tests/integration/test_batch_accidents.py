@@ -62,7 +62,7 @@ def test_what_is_done_is_kept_if_the_model_is_gone(runner: Runner) -> None:
     runner.step()
     runner.store.cancel(job_id)
     manifest = runner.registry.resolve("moody").manifest
-    key = artifact_key(manifest.model, manifest.version)
+    key = artifact_key(manifest.model, manifest.version, manifest.artifact)
     artifact = runner.storage.get(key)
 
     runner.storage.delete(key)

@@ -1,0 +1,186 @@
+"""Deleting a version: refused while anything needs it, and final."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from shared.batch import BatchOptions, Input
+from shared.batch_store import BatchStore
+from shared.errors import JobFinished, ModelNotFound, VersionInUse
+from shared.job import Status, new_job_id
+from shared.queue import BATCH
+from shared.records import AliasMoved, Outcome, Submission
+from shared.registry import Registry
+from shared.settings import Settings
+from shared.store import JobStore
+from tests.integration.registries import add_versions, manifest_of, move_to
+from tests.integration.test_job_store import pull, submission
+from tests.models import registry_of
+from tests.processes import RedisServer
+
+
+@pytest.fixture
+def registry(settings: Settings, redis_server: RedisServer) -> Registry:
+    """A registry with the versions 1 and 2 of home, of which 2 is in production."""
+    registry = registry_of(settings)
+    add_versions(registry, 2)
+    return registry
+
+
+def small_job() -> Submission:
+    """A job of rows for home@1."""
+    return submission(model="home")
+
+
+def file_job() -> Submission:
+    """A job over a file for home@1."""
+    spec = replace(small_job().spec, batch=BatchOptions(input=Input(key="nowhere")))
+    return Submission(id=new_job_id(), spec=spec, alias=None, queue=BATCH, ttl_seconds=60)
+
+
+def test_a_version_that_nothing_needs_is_removed(registry: Registry) -> None:
+    registry.delete("home", 1)
+
+    assert [manifest.version for manifest in registry.model("home").versions] == [2]
+    with pytest.raises(ModelNotFound, match="no version or alias '1'; it has 2, production"):
+        registry.resolve("home@1")
+
+
+def test_a_deleted_version_is_unknown_everywhere_at_the_next_fresh_look(registry: Registry, settings: Settings) -> None:
+    other = registry_of(settings)
+    other.resolve("home@1")
+
+    registry.delete("home", 1)
+
+    with pytest.raises(ModelNotFound):
+        other.resolve("home@1", fresh=True)
+    with pytest.raises(ModelNotFound):
+        other.manifest("home", 1)
+
+
+def test_a_deleted_number_is_never_used_again(registry: Registry) -> None:
+    registry.move("home", move_to(1, 2))
+    registry.delete("home", 2)
+
+    assert registry.reserve("home", "another") == 3
+    with pytest.raises(ModelNotFound):
+        registry.add(manifest_of(2), b"bytes")
+
+
+@pytest.mark.parametrize("version", [3, 9])
+def test_a_version_that_is_not_there_cannot_be_deleted(registry: Registry, version: int) -> None:
+    registry.reserve("home", "job-3")
+
+    with pytest.raises(ModelNotFound, match=f"no version or alias '{version}'"):
+        registry.delete("home", version)
+
+
+def test_a_version_cannot_be_deleted_twice(registry: Registry) -> None:
+    registry.delete("home", 1)
+
+    with pytest.raises(ModelNotFound):
+        registry.delete("home", 1)
+
+
+def test_a_version_that_aliases_point_to_stays(registry: Registry) -> None:
+    registry.move("home", move_to(2, None, alias="canary"))
+
+    with pytest.raises(VersionInUse, match="home@2 is in use: canary, production points to it; move that first"):
+        registry.delete("home", 2)
+
+    assert registry.resolve("home", fresh=True).manifest.version == 2
+
+
+def test_a_model_goes_with_its_last_version(registry: Registry) -> None:
+    registry.add(manifest_of(registry.reserve("shed", "t"), model="shed"), b"bytes")
+
+    registry.delete("shed", 1)
+
+    assert registry.names() == ["home"]
+
+
+@pytest.mark.parametrize(
+    ("make", "match"),
+    [
+        pytest.param(small_job, "1 wait and 0 micro-batches run", id="rows"),
+        pytest.param(file_job, "0 wait and 0 micro-batches run, job ", id="file"),
+    ],
+)
+def test_a_version_that_a_waiting_job_needs_stays_until_the_job_ends(
+    registry: Registry, store: JobStore, make: Callable[[], Submission], match: str
+) -> None:
+    job = store.submit(make())
+
+    with pytest.raises(VersionInUse, match=match):
+        registry.delete("home", 1)
+
+    store.cancel(job.id)
+    registry.delete("home", 1)
+
+
+def test_a_version_that_a_running_micro_batch_needs_stays_until_that_ends(registry: Registry, store: JobStore) -> None:
+    job = store.submit(small_job())
+    unit = pull(store)
+    assert unit is not None
+
+    with pytest.raises(VersionInUse, match="0 wait and 1 micro-batches run"):
+        registry.delete("home", 1)
+
+    store.commit(unit.fence, [Outcome(id=job.id, status=Status.SUCCEEDED, succeeded=1, failed=0, result=b"[2.0]")])
+    registry.delete("home", 1)
+
+
+def test_a_version_that_a_running_job_over_a_file_needs_stays(
+    registry: Registry, store: JobStore, settings: Settings
+) -> None:
+    store.submit(file_job())
+    BatchStore(store, settings).pull("w", linger_seconds=0, answered=True)
+
+    with pytest.raises(VersionInUse, match="job "):
+        registry.delete("home", 1)
+
+
+def test_jobs_of_another_version_or_model_are_no_reason(registry: Registry, store: JobStore) -> None:
+    store.submit(submission(model="m"))
+    job = small_job()
+    store.submit(replace(job, spec=replace(job.spec, version=2)))
+
+    registry.delete("home", 1)
+
+
+@pytest.mark.parametrize("make", [small_job, file_job], ids=["rows", "file"])
+def test_a_job_for_a_version_that_was_deleted_is_not_taken(
+    registry: Registry, store: JobStore, make: Callable[[], Submission]
+) -> None:
+    registry.delete("home", 1)
+
+    with pytest.raises(AliasMoved):
+        store.submit(make())
+
+    assert store.page(limit=10) == ([], None)
+    assert store.lane_length("home", 1)[0] == 0
+
+
+def test_a_job_whose_alias_was_moved_is_not_taken(registry: Registry, store: JobStore) -> None:
+    job = replace(small_job(), alias="production")
+
+    with pytest.raises(AliasMoved):
+        store.submit(job)
+
+    registry.move("home", move_to(1, 2))
+    assert store.submit(job).created
+
+
+@pytest.mark.parametrize("phase", ["registering", "gating"])
+def test_a_job_can_be_cancelled_until_its_version_is_registered(store: JobStore, phase: str) -> None:
+    store.connections.client.hset(
+        store.keys.job("j1"), mapping={"status": "running", "revision": 5, "phase": phase, "attempt": 1}
+    )
+
+    try:
+        refused = store.cancel("j1")
+    except JobFinished:
+        refused = True
+
+    assert refused is (phase == "registering")

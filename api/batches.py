@@ -1,6 +1,7 @@
 """From a request over a file to a checked job: where its rows come from, and whether it has the columns."""
 
 import csv
+from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import replace
 
@@ -9,40 +10,42 @@ from flask import Request
 
 from api.forms import missing_part, parts, refused_part, small
 from api.media import FORMATS, format_by_name, header_line, is_plain_csv
-from api.options import batch_options, dialect_of, form_options, query_options
+from api.options import QUERY, batch_options, form_options, kind_of, query_options
 from api.services import Services
-from api.submission import Draft, Origin, checked_ttl, spec_of
-from api.uploads import HEAD_BYTES, Head, Received, announced, base_name, body_of, peek, receive
-from api.wire import BatchRequest, fault, parse
+from api.submission import Draft, Origin, checked_metadata, checked_ttl, spec_of
+from api.uploads import HEAD_BYTES, Head, Received, announced, body_of, peek, receive
+from api.wire import BatchRequest, parse
 from shared.batch import Input
 from shared.dialect import check_columns, header_names
-from shared.job import new_job_id
+from shared.job import Spec, new_job_id
 from shared.queue import BATCH
 from shared.records import Submission
-from shared.storage import file_key, input_key, job_prefix
+from shared.requests import (
+    TrainingRequest,
+    TrainRequest,
+    base_name,
+    dialect_of,
+    fault,
+    referenced,
+    train_submission,
+    training_columns,
+)
+from shared.signature import Signature
+from shared.storage import input_key, job_prefix
+from shared.training import TrainOptions
+
+# What may be wanted of a file.
+Wanted = BatchRequest | TrainRequest
 
 
-def from_reference(services: Services, origin: Origin, wanted: BatchRequest, body: bytes) -> Draft:
+def from_reference(services: Services, origin: Origin, wanted: Wanted, body: bytes) -> Draft:
     """A job over a file that was uploaded before, or that lies elsewhere.
 
     Raises:
         RequestFault, InvalidRequest, UnknownFile, ModelNotFound, StoreUnavailable, StorageFailed
     """
-    given, key, job_id = wanted.input, origin.idempotency(body), new_job_id()
-    if given is None or (given.file_id is None) == (given.uri is None):
-        raise fault("/input", "input_missing", "input must name the file by exactly one of file_id and uri.")
-    dialect = dialect_of(wanted)
-    if given.file_id is not None:
-        stored = services.files.get(given.file_id)
-        input = Input(
-            key=file_key(stored.id), file_id=stored.id, name=stored.name, size_bytes=stored.size_bytes,
-            sha256=stored.sha256, format=given.format or stored.format, dialect=dialect,
-        )  # fmt: skip
-    else:
-        size_bytes = services.inputs.check(given.uri or "")
-        input = Input(
-            uri=given.uri, name=base_name(given.uri), size_bytes=size_bytes, format=given.format, dialect=dialect
-        )
+    key, job_id = origin.idempotency(body), new_job_id()
+    input = referenced(services.files, services.inputs, wanted)
     head = _head_of(services, input)
 
     def drafted() -> Submission:
@@ -58,8 +61,13 @@ def _head_of(services: Services, input: Input) -> bytes:
     return bytes(storage.get_range(key, 0, min(HEAD_BYTES, storage.size(key))))
 
 
-def from_raw(services: Services, origin: Origin, request: Request, *, validate_only: bool) -> Draft:
+def from_raw(
+    services: Services, origin: Origin, request: Request, *, validate_only: bool, trained: str | None = None,
+    query: Mapping[str, str] = QUERY,
+) -> Draft:  # fmt: skip
     """A job over the file that is the body; its options are in the query.
+
+    `trained`: the model that the job trains, whose options are those of `query`.
 
     Raises:
         RequestFault, InvalidRequest, ModelNotFound, StoreUnavailable, StorageFailed, UploadLost
@@ -68,8 +76,13 @@ def from_raw(services: Services, origin: Origin, request: Request, *, validate_o
     # RFC 4180, section 3: what a CSV file cannot say of itself.
     said = {"encoding": request.mimetype_params["charset"]} if "charset" in request.mimetype_params else {}
     absent = {"header": False} if request.mimetype_params.get("header") == "absent" else {}
-    options = said | absent | query_options(request.args)
-    arriving.expect(parse(BatchRequest, options))
+    options = said | absent | query_options(request.args, query)
+    wanted: Wanted = (
+        parse(BatchRequest, options)
+        if trained is None
+        else parse(TrainRequest, options | {"kind": "train", "model": trained})
+    )
+    arriving.expect(wanted)
     if arriving.input.format is None:
         message = f"{request.mimetype} does not say what the file is; add format=csv, ndjson or parquet to the query."
         raise fault("/format", "missing", message)
@@ -84,8 +97,12 @@ def from_raw(services: Services, origin: Origin, request: Request, *, validate_o
         return arriving.draft(request.mimetype.encode(), orjson.dumps(options, option=orjson.OPT_SORT_KEYS))
 
 
-def from_form(services: Services, origin: Origin, request: Request, *, validate_only: bool) -> Draft:
+def from_form(
+    services: Services, origin: Origin, request: Request, *, validate_only: bool, trained: str | None = None
+) -> Draft:
     """A job over the part `file` of a form, whose part `job` says what to do with it; they come in either order.
+
+    `trained`: the model that the job trains.
 
     Raises:
         RequestFault, InvalidRequest, ModelNotFound, StoreUnavailable, StorageFailed, UploadLost
@@ -100,7 +117,7 @@ def from_form(services: Services, origin: Origin, request: Request, *, validate_
         for part in form:
             if part.name == "job" and job is None:
                 job = small(part, settings.max_body_bytes)
-                arriving.expect(parse(BatchRequest, form_options(job)))
+                arriving.expect(wanted_of(form_options(job), trained))
             elif part.name == "file" and head is None:
                 arriving.name, arriving.media_type = base_name(part.file_name), part.media_type
                 head = Head(arriving.examine)
@@ -125,7 +142,7 @@ class Arriving:
         self._services = services
         self._origin = origin
         self._job_id = new_job_id()
-        self._wanted: BatchRequest | None = None
+        self._wanted: Wanted | None = None
         self._pinned: Submission | None = None
         self.prefix = job_prefix(self._job_id)
         self.key = input_key(self._job_id)
@@ -133,7 +150,7 @@ class Arriving:
         self.media_type = media_type
         self.received: Received | None = None
 
-    def expect(self, wanted: BatchRequest) -> None:
+    def expect(self, wanted: Wanted) -> None:
         """This is to be done with it, by the version that the model's name means now.
 
         Raises:
@@ -178,19 +195,19 @@ class Arriving:
         assert self._pinned is not None  # noqa: S101  # callers have seen to both
         assert self.received is not None  # noqa: S101
         head, key = self.received.head, self._origin.idempotency(*parts, self.received.sha256.encode())
-        options = batch_options(self._expected(), self.input)
+        wanted, input = self._expected(), self.input
 
         def complete(job: Submission) -> Submission:
-            return replace(job, spec=replace(job.spec, batch=options), upload=self.prefix, idempotency=key)
+            return replace(job, spec=_over(job.spec, wanted, input), upload=self.prefix, idempotency=key)
 
         def again() -> Submission:
             job = complete(self._drafted())
-            _check_head(self._services, job, options.input, head, whole=len(head) < HEAD_BYTES)
+            _check_head(self._services, job, input, head, whole=len(head) < HEAD_BYTES)
             return job
 
         return Draft(first=complete(self._pinned), again=again)
 
-    def _expected(self) -> BatchRequest:
+    def _expected(self) -> Wanted:
         assert self._wanted is not None  # noqa: S101  # asked for only when it is known
         return self._wanted
 
@@ -198,12 +215,32 @@ class Arriving:
         return _draft(self._services, self._expected(), self.input, self._origin, self._job_id)
 
 
-def _draft(services: Services, wanted: BatchRequest, input: Input, origin: Origin, job_id: str) -> Submission:
+def wanted_of(raw: object, trained: str | None) -> Wanted:
+    """What a body in JSON wants of a file.
+
+    Raises:
+        InvalidRequest
+    """
+    if trained is not None:
+        if not isinstance(raw, dict) or raw.get("model", trained) == trained:
+            return parse(TrainRequest, {"kind": "train", **raw, "model": trained} if isinstance(raw, dict) else raw)
+        raise fault("/model", "model_mismatch", f"The path names the model {trained}; leave model out of the body.")
+    return parse(TrainRequest, raw) if kind_of(raw, with_file=True) == "train" else parse(BatchRequest, raw)
+
+
+def _draft(services: Services, wanted: Wanted, input: Input, origin: Origin, job_id: str) -> Submission:
     """A job on the version that the model's name means now; its file has not been looked at.
 
     Raises:
         InvalidRequest, ModelNotFound, StoreUnavailable
     """
+    ttl_seconds = checked_ttl(wanted.result_ttl_seconds, services.settings)
+    if isinstance(wanted, TrainingRequest):
+        checked_metadata(wanted.metadata, services.settings.max_metadata_bytes)
+        return train_submission(
+            services.registry, wanted, wanted.model, input, job_id=job_id, ttl_seconds=ttl_seconds,
+            request_id=origin.request_id, traceparent=origin.traceparent,
+        )  # fmt: skip
     resolved = services.registry.resolve(wanted.model, fresh=True)
     manifest = resolved.manifest
     manifest.signature.check_method(wanted.method, wanted.top_k)
@@ -213,9 +250,32 @@ def _draft(services: Services, wanted: BatchRequest, input: Input, origin: Origi
         spec=replace(spec, batch=batch_options(wanted, input)),
         alias=resolved.alias,
         queue=BATCH,
-        ttl_seconds=checked_ttl(wanted.result_ttl_seconds, services.settings),
+        ttl_seconds=ttl_seconds,
         deadline_seconds=wanted.deadline_seconds,
     )
+
+
+def _over(spec: Spec, wanted: Wanted, input: Input) -> Spec:
+    """The same job over this file, which has come.
+
+    Raises:
+        InvalidRequest
+    """
+    if isinstance(wanted, BatchRequest):
+        return replace(spec, batch=batch_options(wanted, input))
+    assert spec.train is not None  # noqa: S101  # what is wanted is a training
+    return replace(spec, train=replace(spec.train, input=input))
+
+
+def _needed(services: Services, spec: Spec) -> tuple[Signature, str | None, tuple[str, ...]]:
+    """The columns that a job's file must have: those of a signature, the key, and the included ones."""
+    if spec.train is not None:
+        base: TrainOptions = spec.train
+        signature = services.registry.resolve(base.recipe.base or spec.requested).manifest.signature
+        return training_columns(base, signature), None, ()
+    assert spec.batch is not None  # noqa: S101  # it is a job over a file
+    signature = services.registry.manifest(spec.model, spec.version).signature
+    return signature, spec.batch.key_column, spec.batch.include
 
 
 def _check_head(services: Services, job: Submission, input: Input, head: bytes, *, whole: bool) -> bool:
@@ -241,8 +301,6 @@ def _check_head(services: Services, job: Submission, input: Input, head: bytes, 
         raise fault("/input", "bad_header", f"The header cannot be read: {error}.") from error
     if not names:
         raise fault("/input", "no_header", "The file has no header line; send header=false if it has none.")
-    batch = job.spec.batch
-    assert batch is not None  # noqa: S101  # it is a job over a file
-    signature = services.registry.manifest(job.spec.model, job.spec.version).signature
-    check_columns(names, signature, key=batch.key_column, include=batch.include)
+    signature, key, include = _needed(services, job.spec)
+    check_columns(names, signature, key=key, include=include)
     return True

@@ -14,11 +14,12 @@ from api.openapi import operation
 from api.query import only_known_parameters
 from api.render import file_document
 from api.services import Services
-from api.uploads import Head, Received, announced, answer_early, base_name, body_of, receive
+from api.uploads import Head, Received, announced, answer_early, body_of, receive
 from shared.batch import FORMATS as FORMAT_NAMES
 from shared.batch import Format
 from shared.files import StoredFile
 from shared.job import new_job_id
+from shared.requests import base_name
 from shared.storage import file_key, file_prefix
 
 QUERY = {"name": "what the file is called", "format": "csv, ndjson or parquet; by default what type or name say"}

@@ -2,7 +2,8 @@
 
 from typing import Any, Final
 
-from api.wire import JobRequest, fault
+from api.wire import JobRequest
+from shared.requests import fault
 from shared.signature import Locate, escaped
 
 FORMS: Final = ("instances", "dataframe_split", "dataframe_records", "inputs")

@@ -24,6 +24,7 @@ from api.wire import BatchRequest, JobRequest, RetryRequest, parse, read_json
 from shared.errors import InvalidRequest
 from shared.job import Job
 from shared.records import Submission
+from shared.requests import TrainRequest
 
 DEFAULT_PREDICT_WAIT_SECONDS: Final = 10.0
 # A failed row of these is the sender's to mend.
@@ -40,7 +41,7 @@ def add_routes(blueprint: Blueprint, services: Services) -> None:
     @operation(
         "Submit a job: rows, or a file with its options in the part `job` or in the query",
         tag="jobs",
-        body=(JobRequest, BatchRequest),
+        body=(JobRequest, BatchRequest, TrainRequest),
         answers={200: (JobDocument, ValidationDocument), 202: JobDocument},
         headers=JOB_HEADERS,
         query=VALIDATE_ONLY | dict(QUERY),
@@ -109,8 +110,10 @@ def draft_of(services: Services, request: Request, *, validate_only: bool) -> Dr
     if media_type == FORM:
         return from_form(services, origin, request, validate_only=validate_only)
     raw = read_json(request)
-    if kind_of(raw) == "batch":
-        return from_reference(services, origin, parse(BatchRequest, raw), request.get_data())
+    kind = kind_of(raw)
+    if kind != "predict":
+        wanted = parse(BatchRequest, raw) if kind == "batch" else parse(TrainRequest, raw)
+        return from_reference(services, origin, wanted, request.get_data())
     return draft_of_rows(services, origin, parse(JobRequest, raw), fresh=validate_only)
 
 
@@ -188,7 +191,7 @@ def validation(services: Services, submission: Submission) -> Response:
     """What a submission would do; how many rows a file has is not known before a worker has looked."""
     body = {"valid": True, "model": pinned(submission.spec), "rows": submission.total, "queue_length": None}
     estimate = None
-    if submission.spec.batch is None:
+    if submission.spec.kind == "predict":
         waiting, rate = services.store.lane_length(submission.spec.model, submission.spec.version)
         body["queue_length"] = waiting
         estimate = round((waiting + 1) / rate, 3) if rate else None

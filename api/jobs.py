@@ -20,7 +20,7 @@ from api.waiting import await_job, must_read, poll
 from shared.job import Status
 from shared.storage import job_prefix
 
-KINDS: Final = ("predict", "batch")
+KINDS: Final = ("predict", "batch", "train", "register")
 
 
 def routes(services: Services) -> Blueprint:

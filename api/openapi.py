@@ -154,7 +154,7 @@ def _upload(job: Answer) -> dict[str, Any]:
     """A file by itself, or in a form. What is binary has no schema (OpenAPI 3.1, "Considerations for File Uploads")."""
     fields: dict[str, Any] = {"file": {}}
     if job is not None:
-        fields["job"] = _schema(job[-1] if isinstance(job, tuple) else job)
+        fields["job"] = _schema(job[1:] if isinstance(job, tuple) else job)
     form = {"type": "object", "properties": fields, "required": sorted(fields)}
     return {FORM: {"schema": form}} | {media_type: {} for media_type in FORMATS}
 

@@ -7,9 +7,9 @@ from typing import Any, Final
 from werkzeug.datastructures import MultiDict
 
 from api.errors import RequestFault
-from api.wire import BatchRequest, InputRequest, fault, loads
+from api.wire import BatchRequest, loads
 from shared.batch import BatchOptions, Input
-from shared.dialect import Dialect
+from shared.requests import FileOptions, InputRequest, TrainRequest, fault
 
 # What the query says as text and JSON by its type; the rest is text in both.
 NUMBERS: Final[Mapping[str, Callable[[str], int | float]]] = {
@@ -18,22 +18,31 @@ NUMBERS: Final[Mapping[str, Callable[[str], int | float]]] = {
     "result_ttl_seconds": int,
     "max_failed_fraction": float,
     "deadline_seconds": float,
+    "held_out": float,
 }
+# Of a training, as JSON within the query.
+OBJECTS: Final = ("recipe", "gate")
 FLAGS: Final = {"true": True, "1": True, "false": False, "0": False}
 FLAG_NAMES: Final = ("header", "keep_failed_rows")
-QUERY: Final[Mapping[str, str]] = {
-    "format": InputRequest.model_fields["format"].description or "",
-    **{
-        name: field.description or ""
-        for name, field in BatchRequest.model_fields.items()
-        if name not in ("input", "metadata")
-    },
+
+
+def query_of(model: type[FileOptions]) -> dict[str, str]:
+    """The parameters that say in a query what the body would say of a file."""
+    stated = {"format": InputRequest.model_fields["format"].description or ""}
+    fields = {name: field.description or "" for name, field in model.model_fields.items()}
+    return stated | {name: text for name, text in fields.items() if name not in ("input", "metadata")}
+
+
+QUERY: Final[Mapping[str, str]] = query_of(BatchRequest)
+TRAIN_QUERY: Final[Mapping[str, str]] = {
+    name: f"{text}; as JSON" if name in OBJECTS else text
+    for name, text in query_of(TrainRequest).items()
+    if name not in ("kind", "model")
 }
-TABS: Final = ("\\t", "tab")
 
 
 def kind_of(raw: Any, *, with_file: bool = False) -> str:
-    """The kind of job that a body asks for: batch if it has, or comes with, a file.
+    """The kind of job that a body asks for: train if it says so, else batch if it has, or comes with, a file.
 
     Raises:
         InvalidRequest: it says another kind.
@@ -41,6 +50,8 @@ def kind_of(raw: Any, *, with_file: bool = False) -> str:
     fields = raw if isinstance(raw, dict) else {}
     there = "batch" if with_file or "input" in fields else "predict"
     given = fields.get("kind", there)
+    if given == "train":
+        return "train"
     if given == "predict" != there:
         raise fault("/kind", "kind_mismatch", "A job over a file is of kind batch; predict takes rows, as instances.")
     if given == "batch" != there:
@@ -63,14 +74,14 @@ def form_options(job: bytes) -> Any:
     return raw
 
 
-def query_options(query: MultiDict[str, str]) -> dict[str, Any]:
-    """The options in a query, as JSON would say them.
+def query_options(query: MultiDict[str, str], known: Mapping[str, str] = QUERY) -> dict[str, Any]:
+    """The options in a query, as JSON would say them; `known` are the parameters that are options.
 
     Raises:
         RequestFault: a parameter is there twice.
     """
     options: dict[str, Any] = {}
-    for name in query.keys() & QUERY.keys():
+    for name in query.keys() & known.keys():
         values = query.getlist(name)
         if name == "include":
             # As in a line of CSV: a name with a comma stands in quotes.
@@ -89,24 +100,14 @@ def _typed(name: str, value: str) -> Any:
     """The value, or the text if it is none, which is refused where types are checked."""
     if name in FLAG_NAMES:
         return FLAGS.get(value.lower(), value)
+    if name in OBJECTS:
+        return loads(value.encode())
     if name in NUMBERS:
         try:
             return NUMBERS[name](value)
         except ValueError:
             return value
     return value
-
-
-def dialect_of(wanted: BatchRequest) -> Dialect:
-    """How the CSV file is written.
-
-    Raises:
-        InvalidRequest
-    """
-    delimiter = "\t" if wanted.delimiter in TABS else wanted.delimiter
-    dialect = Dialect(delimiter=delimiter, quote=wanted.quote, header=wanted.header, encoding=wanted.encoding)
-    dialect.check()
-    return dialect
 
 
 def batch_options(wanted: BatchRequest, input: Input) -> BatchOptions:

@@ -1,18 +1,22 @@
 """Jobs and models as the JSON documents that clients read."""
 
-from datetime import datetime
+from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import orjson
 
 from api.downloads import served_type
 from api.headers import JsonResponse, json_response
-from shared.batch import BatchOptions
+from shared.batch import BatchOptions, Input
 from shared.files import StoredFile
 from shared.job import Job, Spec, Status
 from shared.registry import Manifest, Model
+from shared.training import TrainOptions
 
 MEDIA_TYPE: Final = "application/json"
+# What the scripts call the stages of any job, in the words of a training.
+TRAIN_PHASES: Final = {"validating": "loading", "scoring": "fitting", "finalising": "fitting"}
 
 
 def timestamp(moment: datetime | None) -> str | None:
@@ -22,7 +26,8 @@ def timestamp(moment: datetime | None) -> str | None:
 
 def pinned(spec: Spec) -> dict[str, Any]:
     """The model of a job."""
-    return {"requested": spec.requested, "name": spec.model, "version": spec.version, "sha256": spec.sha256}
+    version, sha256 = spec.version or None, spec.sha256 or None
+    return {"requested": spec.requested, "name": spec.model, "version": version, "sha256": sha256}
 
 
 def counts(job: Job) -> dict[str, int | None]:
@@ -35,6 +40,9 @@ def eta_seconds(job: Job) -> float | None:
     """From the measured pace, of the lane or of a job over a file; None where nothing was measured."""
     if job.done:
         return 0.0
+    if job.fits and job.fits[0] and job.started_at is not None:
+        done, total = job.fits
+        return round((datetime.now(UTC) - job.started_at).total_seconds() / done * (total - done), 3)
     if job.rows_per_second and job.counts.pending is not None:
         return round(job.counts.pending / job.rows_per_second, 3)
     if not job.jobs_per_second:
@@ -52,6 +60,8 @@ def fraction(job: Job) -> float:
     total, pending = job.counts.total, job.counts.pending
     if job.done:
         return 1.0
+    if job.fits is not None:
+        return job.fits[0] / (job.fits[1] + 1)
     return min(1.0, max(0.0, (total - pending) / total)) if total and pending is not None else 0.0
 
 
@@ -63,16 +73,22 @@ def rows_per_second(job: Job) -> float | None:
     return None if pace is None else round(pace, 3)
 
 
+def phase(job: Job) -> str | None:
+    """What a running job is at."""
+    if job.kind == "batch":
+        return job.phase
+    return "scoring" if job.kind == "predict" else TRAIN_PHASES.get(job.phase or "", job.phase)
+
+
 def job_document(job: Job) -> dict[str, Any]:
     """A job; the predictions are taken over as the bytes that they are."""
     spec = job.spec
-    phase = job.phase if spec.batch else "scoring"
     return {
         "id": job.id,
         "kind": job.kind,
         "status": job.status.value,
         "done": job.done,
-        "phase": phase if job.status is Status.RUNNING else None,
+        "phase": phase(job) if job.status is Status.RUNNING else None,
         "revision": job.revision,
         "model": pinned(spec),
         "method": spec.method,
@@ -81,6 +97,7 @@ def job_document(job: Job) -> dict[str, Any]:
         "counts": counts(job),
         "progress": {
             "fraction": fraction(job),
+            "fits": None if job.fits is None else {"done": job.fits[0], "total": job.fits[1]},
             "rows_per_second": rows_per_second(job),
             "eta_seconds": eta_seconds(job),
         },
@@ -88,8 +105,9 @@ def job_document(job: Job) -> dict[str, Any]:
         "attempt": job.attempt,
         "cancel_requested": job.cancel_requested,
         "retry_of": spec.retry_of,
-        "input": _input(spec.batch) if spec.batch else None,
+        "input": _input(spec.input) if spec.input else None,
         "options": _options(spec.batch) if spec.batch else None,
+        "training": _training(spec.train) if spec.train else None,
         "created_at": timestamp(job.created_at),
         "started_at": timestamp(job.started_at),
         "finished_at": timestamp(job.finished_at),
@@ -119,7 +137,7 @@ def _links(job: Job) -> dict[str, str]:
         names.append("cancel")
     else:
         names += ["retry", "errors"]
-        if "result" in job.outputs or (job.kind == "predict" and _complete(job)):
+        if "result" in job.outputs or job.registered or (job.kind == "predict" and _complete(job)):
             names.append("result")
         if "manifest" in job.outputs:
             names.append("manifest")
@@ -136,7 +154,9 @@ def _result(job: Job) -> dict[str, Any] | None:
     if output := job.outputs.get("result"):
         known = {name: output[name] for name in ("name", "rows", "bytes", "sha256")}
         return {"href": link, "media_type": served_type(output)} | known
-    if job.kind == "batch" or not _complete(job):
+    if job.registered is not None:
+        return {"href": link} | job.registered
+    if job.kind != "predict" or not _complete(job):
         return None
     if job.predictions is not None:
         return {"predictions": orjson.Fragment(job.predictions)}
@@ -146,8 +166,7 @@ def _result(job: Job) -> dict[str, Any] | None:
     return place
 
 
-def _input(batch: BatchOptions) -> dict[str, Any]:
-    given = batch.input
+def _input(given: Input) -> dict[str, Any]:
     return {
         "name": given.name,
         "file_id": given.file_id,
@@ -173,6 +192,16 @@ def _options(batch: BatchOptions) -> dict[str, Any]:
         "header": dialect.header,
         "encoding": dialect.encoding,
         "only": batch.retry_only,
+    }
+
+
+def _training(train: TrainOptions) -> dict[str, Any]:
+    return {
+        **{name: getattr(train, name) for name in ("target", "sample_weight", "group", "time", "held_out")},
+        "combine": train.combine,
+        "recipe": asdict(train.recipe),
+        "gate": asdict(train.gate),
+        "promote": train.promote,
     }
 
 

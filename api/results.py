@@ -33,6 +33,8 @@ def add_routes(blueprint: Blueprint, services: Services) -> None:
         job = finished(services, job_id)
         if "result" in job.outputs:
             return serve(services.storage, job.outputs["result"], request)
+        if job.registered is not None:
+            return json_response(orjson.dumps({"job_id": job.id} | job.registered))
         if not job.has_result:
             failed = f"The job {job.status}; its failure says why."
             raise NoResult(failed if job.failure else "The job was cancelled before it had a result.")

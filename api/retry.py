@@ -9,7 +9,7 @@ from api.submission import Origin
 from shared.batch import BatchOptions, Input
 from shared.errors import InputGone, InvalidRequest, JobNotFinished, NothingToRetry, UnknownFile
 from shared.job import Job, Spec, new_job_id
-from shared.queue import BATCH, ONLINE
+from shared.queue import BATCH, ONLINE, TRAIN
 from shared.records import Submission
 from shared.storage import input_key
 
@@ -20,7 +20,7 @@ def retried(services: Services, job: Job, only: str, origin: Origin, body: bytes
     Args:
         services: the process's.
         job: the finished one.
-        only: failed (rows without a prediction), skipped (rows that were never tried), or all.
+        only: failed (rows without a prediction), skipped (rows that were never tried), or all; a training has but all.
         origin: the HTTP request.
         body: of it.
 
@@ -31,6 +31,14 @@ def retried(services: Services, job: Job, only: str, origin: Origin, body: bytes
         raise JobNotFinished
     spec = replace(job.spec, retry_of=job.id, request_id=origin.request_id, traceparent=origin.traceparent)
     kept_seconds, key = services.settings.result_ttl_seconds, origin.idempotency(body)
+    if job.spec.train is not None:
+        _see_input(services, job.id, job.spec.train.input)
+        return Submission(
+            id=new_job_id(), spec=spec, alias=None, queue=TRAIN, ttl_seconds=kept_seconds,
+            file_id=job.spec.train.input.file_id, idempotency=key,
+        )  # fmt: skip
+    if job.spec.register is not None:
+        raise NothingToRetry("The artifact was checked to its end; send it again to have it checked again.")
     if job.spec.batch is not None:
         batch = _over_file(services, job, job.spec.batch, only)
         again = batch.retry_only is not None and not job.outputs

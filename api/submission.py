@@ -12,12 +12,13 @@ from api.errors import RequestFault
 from api.instances import instances_of
 from api.services import Services
 from api.uploads import discard
-from api.wire import BatchRequest, JobRequest, fault
+from api.wire import BatchRequest, JobRequest
 from shared.errors import InvalidRequest, ModelNotFound, ServiceError, StoreUnavailable
 from shared.job import Counts, Job, Spec, Status, new_job_id
 from shared.queue import ONLINE
 from shared.records import Accepted, AliasMoved, Submission
 from shared.registry import Manifest, Resolved
+from shared.requests import fault
 from shared.settings import Settings
 
 log = structlog.get_logger()

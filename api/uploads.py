@@ -4,7 +4,6 @@ Whatever breaks, nothing of it stays; what a killed process leaves is announced,
 """
 
 import hashlib
-import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -29,7 +28,6 @@ HEAD_BYTES: Final = 2**20
 KEEP_SECONDS: Final = 30
 # How long a client has to notice that it was answered before it had sent all.
 DRAIN_SECONDS: Final = 2
-LONGEST_NAME: Final = 255
 
 # Looks at the first bytes, and whether they are all; False: more of them are needed.
 Examine = Callable[[bytes, bool], bool]
@@ -236,9 +234,3 @@ def peek(blocks: Iterator[bytes], head: Head) -> None:
         if head.told:
             return
     head.end()
-
-
-def base_name(name: str | None) -> str:
-    """A file's name as a client calls it, without folders and without what cannot be shown."""
-    plain = re.split(r"[/\\]", name or "")[-1]
-    return "".join(character for character in plain if character.isprintable()).strip()[:LONGEST_NAME]

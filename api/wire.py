@@ -11,15 +11,14 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from api.errors import RequestFault
 from shared.batch import Compression, Format
 from shared.errors import InvalidRequest
+from shared.requests import FileOptions, JobOptions
 from shared.signature import MOST_ERRORS, escaped
 
 M = TypeVar("M", bound=BaseModel)
 
 
-class CommonRequest(BaseModel):
-    """What every job may say."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
+class CommonRequest(JobOptions):
+    """What every prediction may say."""
 
     model: Annotated[str, Field(description="name, name@3 or name@production; the default alias is production")]
     method: Annotated[
@@ -28,12 +27,6 @@ class CommonRequest(BaseModel):
     top_k: Annotated[
         int | None, Field(ge=1, le=1000, description="the k most probable classes with their scores instead of one")
     ] = None
-    priority: Literal["high", "normal", "low"] = "normal"
-    deadline_seconds: Annotated[
-        float | None, Field(gt=0, le=604_800, description="the job fails if it is not finished by then")
-    ] = None
-    result_ttl_seconds: Annotated[int | None, Field(ge=1, description="how long the finished job is kept")] = None
-    metadata: Annotated[dict[str, Any] | None, Field(description="yours; comes back with the job")] = None
 
 
 class JobRequest(CommonRequest):
@@ -49,21 +42,7 @@ class JobRequest(CommonRequest):
     inputs: Annotated[Any, Field(description="rows as arrays or objects, or an object of columns")] = None
 
 
-class InputRequest(BaseModel):
-    """Where the file of a job is; without file_id and uri only where the file comes with the job."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    file_id: Annotated[str | None, Field(max_length=100, description="of a file that was sent to /files")] = None
-    uri: Annotated[
-        str | None, Field(max_length=2000, description="file:///... or s3://..., where the operator allows it")
-    ] = None
-    format: Annotated[
-        Format | None, Field(description="what the file is; by default what its media type, name or content say")
-    ] = None
-
-
-class BatchRequest(CommonRequest):
+class BatchRequest(CommonRequest, FileOptions):
     """A job over the rows of a file."""
 
     model_config = ConfigDict(
@@ -73,28 +52,17 @@ class BatchRequest(CommonRequest):
     )
 
     kind: Literal["batch"] = "batch"
-    input: InputRequest | None = None
     key: Annotated[
         str | None, Field(min_length=1, description="a column that the result and the errors repeat, to tell rows by")
     ] = None
     include: Annotated[
         Literal["all"] | list[str], Field(description='input columns that the result repeats: "all", or their names')
-    ] = []
+    ] = []  # noqa: RUF012  # pydantic copies it
     output_format: Annotated[Format | None, Field(description="of the result; by default that of the file")] = None
     output_compression: Annotated[Compression, Field(description="of the result; Parquet has its own")] = "none"
-    max_failed_rows: Annotated[int | None, Field(ge=0, description="the job fails early past so many")] = None
-    max_failed_fraction: Annotated[
-        float | None, Field(ge=0, le=1, description="the job fails early past this part of its rows")
-    ] = None
     keep_failed_rows: Annotated[
         bool, Field(description="leave failed rows in the result, with an empty prediction and a _status")
     ] = False
-    delimiter: Annotated[str, Field(description="of CSV; a tab is \\t or tab")] = ","
-    quote: Annotated[str, Field(description="of CSV; empty for none")] = '"'
-    header: Annotated[bool, Field(description="of CSV: the first line names the columns")] = True
-    encoding: Annotated[
-        str, Field(pattern=r"^[A-Za-z0-9 ._:-]{1,40}$", description="of CSV, such as utf-8, latin-1 or cp1252")
-    ] = "utf-8"
 
 
 class RetryRequest(BaseModel):
@@ -182,8 +150,3 @@ def _message(fault: Any) -> str:
     if fault["type"] == "missing":
         return f"{place} is missing."
     return f"{place}: {fault['msg'][0].lower()}{fault['msg'][1:]}."
-
-
-def fault(pointer: str, code: str, message: str) -> InvalidRequest:
-    """The error for one fault in a body."""
-    return InvalidRequest(message, errors=[{"pointer": pointer, "code": code, "message": message}])

@@ -10,6 +10,8 @@ from shared.settings import Settings
 
 # Guards against slow leaks of native libraries; a task lasts two seconds at most, so this is hours.
 TASKS_PER_CHILD = 10_000
+# A process that has grown beyond this by a fit is replaced after it, KiB.
+TRAIN_CHILD_KIB = 1_000_000
 
 
 def api_command(settings: Settings) -> list[str]:
@@ -27,7 +29,7 @@ def worker_command(settings: Settings, queue: str) -> list[str]:
     pools = {
         ONLINE: ["--concurrency", str(settings.workers), "--max-tasks-per-child", str(TASKS_PER_CHILD)],
         BATCH: ["--concurrency", str(settings.workers), "--max-tasks-per-child", str(TASKS_PER_CHILD)],
-        TRAIN: ["--concurrency", "1", "--max-tasks-per-child", "1"],
+        TRAIN: ["--concurrency", str(settings.workers), "--max-memory-per-child", str(TRAIN_CHILD_KIB)],
         # The janitor's rounds are short and must not wait for anything: one process without children.
         CONTROL: ["--pool", "solo"],
     }

@@ -15,7 +15,7 @@ TRAIN: Final = "train"
 CONTROL: Final = "control"
 QUEUES: Final = (ONLINE, BATCH, TRAIN, CONTROL)
 # The queues that must have a worker for jobs to be done.
-SERVED: Final = (ONLINE, BATCH, CONTROL)
+SERVED: Final = (ONLINE, BATCH, TRAIN, CONTROL)
 
 DRAIN: Final = "foretell.drain"
 TICK: Final = "foretell.tick"
@@ -24,7 +24,7 @@ TASKS: Final = (DRAIN, TICK)
 # A bell older than this has been replaced by the janitor's many times over; workers throw it away unheard. Long,
 # since Celery compares the clocks of two machines.
 BELL_SECONDS: Final = 600
-# To write the output of a batch job may take long, and is watched by the lease.
+# To write the output of a batch job, or a fit, may take long, and is watched by the lease.
 JOIN_SECONDS: Final = 7 * 86_400
 
 
@@ -104,6 +104,6 @@ class Doorbell:
             args=(queue,),
             queue=queue,
             expires=BELL_SECONDS,
-            time_limit=JOIN_SECONDS if queue == BATCH else None,
+            time_limit=JOIN_SECONDS if queue in (BATCH, TRAIN) else None,
             ignore_result=True,
         )

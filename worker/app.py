@@ -28,7 +28,8 @@ from worker.janitor import Janitor
 
 log = structlog.get_logger()
 
-BATCH_NICENESS: Final = 5
+# Small predictions go first where all want the processor, files before trainings.
+NICENESS: Final = {BATCH: 5, TRAIN: 10}
 
 
 def keep_memory() -> None:
@@ -103,9 +104,8 @@ def make_app() -> Celery:
         if process._parent_pid:  # the solo pool runs tasks in the worker itself, which is nobody's child here
             die_with_parent(process._parent_pid)
         threadpoolctl.threadpool_limits(1)
+        os.nice(max((NICENESS.get(queue, 0) for queue in parent["queues"]), default=0))
         if BATCH in parent["queues"]:
-            # Small predictions go first where both want the processor.
-            os.nice(BATCH_NICENESS)
             keep_memory()
 
     @worker_ready.connect(weak=False)

@@ -26,9 +26,8 @@ def input_of(unit: BatchUnit, storage: Storage, stopped: Callable[[], bool] = la
         InputGone: it is already.
         StorageFailed
     """
-    batch = unit.spec.batch
-    assert batch is not None  # noqa: S101  # the unit is of a batch job
-    given = batch.input
+    given = unit.spec.input
+    assert given is not None  # noqa: S101  # the unit is of a job over a file
     if unit.spec.retry_of is None or given.key is None or given.file_id is not None:
         return given
     own = input_key(unit.job_id)

@@ -8,7 +8,7 @@ from celery import Celery
 from shared.connection import Connections
 from shared.inputs import Inputs
 from shared.keys import Keys
-from shared.queue import BATCH, ONLINE, Doorbell
+from shared.queue import BATCH, ONLINE, TRAIN, Doorbell
 from shared.registry import Registry
 from shared.settings import Settings
 from shared.storage import Storage
@@ -18,6 +18,7 @@ from worker.drain import Drainer, caller
 from worker.micro_batch import MicroBatchRunner
 from worker.model_cache import ModelCache
 from worker.online import OnlineWork
+from worker.train import TrainWork
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,10 +47,13 @@ def build_services(settings: Settings, app: Celery) -> Services:
         models, storage, most_rows=settings.micro_batch_rows, inline_bytes=settings.inline_result_bytes
     )
     online = OnlineWork(store, runner, call, settings)
-    batch = BatchWork(store, storage, Inputs(settings, storage), registry, models, call, settings)
+    inputs = Inputs(settings, storage)
+    batch = BatchWork(store, storage, inputs, registry, models, call, settings)
+    train = TrainWork(store, storage, inputs, registry, models, call, settings)
     drainers: dict[str, Drainer[Any]] = {
         ONLINE: Drainer(online, store, call, settings),
         BATCH: Drainer(batch, store, call, settings),
+        TRAIN: Drainer(train, store, call, settings),
     }
     return Services(
         settings=settings,

@@ -76,7 +76,7 @@ class StagedRunner:
                 self._fail(unit, "invalid_input", error.message, error.errors)
             case ServiceError():
                 log.warning("unit.failed", reason=error.message, **about)
-                self._fail(unit, error.code, error.message)
+                self._fail(unit, error.code, error.message, getattr(error, "errors", ()))
             case _ if isinstance(error, MemoryError) or any(words in str(error) for words in NO_THREAD):
                 log.warning("unit.out_of_memory", **about)
                 message = "The job needs more memory than a worker has."

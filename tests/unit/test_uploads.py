@@ -19,10 +19,11 @@ from werkzeug.test import EnvironBuilder, TestResponse
 
 from api.forms import parts
 from api.media import header_line
-from api.uploads import HEAD_BYTES, base_name
+from api.uploads import HEAD_BYTES
 from shared.dialect import Dialect
 from shared.errors import QueueFull, StorageFull, StoreUnavailable, UploadLost
 from shared.records import Accepted
+from shared.requests import base_name
 from shared.storage import input_key
 from tests.unit.file_fakes import CSV, FileService
 

@@ -1,0 +1,116 @@
+"""The work of the train queue: trainings, whose fits are spread over the workers, and checks of sent artifacts."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+
+from shared.batch_store import BatchStore
+from shared.errors import FileMissing, ModelUnusable
+from shared.inputs import Inputs
+from shared.job import Status
+from shared.queue import TRAIN
+from shared.records import BatchUnit
+from shared.registry import Registry
+from shared.settings import Settings
+from shared.storage import Storage
+from shared.store import JobStore
+from worker.admission import Admission
+from worker.challenge import Challenge
+from worker.drain import until_written
+from worker.model_cache import LoadedModel, ModelCache
+from worker.staged import StagedRunner
+from worker.train_fit import FitRunner
+from worker.train_plan import TrainPlanner, original
+
+log = structlog.get_logger()
+
+WORKER_LOST = "the worker process ended at every attempt at this fit; it may need more memory than there is"
+
+
+class TrainWork:
+    """Pulls units of train and register jobs and does them."""
+
+    def __init__(
+        self,
+        store: JobStore,
+        storage: Storage,
+        inputs: Inputs,
+        registry: Registry,
+        models: ModelCache,
+        call: Callable[[str], None],
+        settings: Settings,
+    ) -> None:
+        self._batches = BatchStore(store, settings, TRAIN)
+        self._models = models
+        self._call = call
+        self._settings = settings
+        self._planner = TrainPlanner(self._batches, storage, inputs, registry, models, settings)
+        self._fits = FitRunner(storage)
+        self._challenge = Challenge(self._batches, storage, registry, models, self._fits, settings)
+        self._admission = Admission(self._batches, storage, registry, settings)
+        self._runner = StagedRunner(
+            store, self._batches, self._run, call,
+            lease_seconds=settings.lease_seconds, timeout_seconds=settings.fit_timeout_seconds,
+        )  # fmt: skip
+
+    def pull(self, worker: str, *, linger_seconds: float, answered: bool, lane: str) -> BatchUnit | None:
+        """Lease a unit.
+
+        Raises:
+            StoreUnavailable
+        """
+        return self._batches.pull(worker, linger_seconds=linger_seconds, answered=answered)
+
+    def pause(self, unit: BatchUnit) -> None:
+        """Nothing gathers while we wait: a unit is large already."""
+
+    def do(self, unit: BatchUnit) -> None:
+        """Do a unit and commit it.
+
+        Raises:
+            StoreUnavailable
+        """
+        self._runner.do(unit)
+
+    def _run(self, unit: BatchUnit, stopped: Callable[[], bool]) -> None:
+        began = time.perf_counter()
+        match unit.kind:
+            case _ if unit.spec.register is not None:
+                self._register(unit)
+            case "plan":
+                self._planner.run(unit, stopped, self._call)
+            case "chunk":
+                self._fit(unit)
+            case "final":
+                self._challenge.run(unit, stopped)
+        log.info(
+            "unit.committed", job_id=unit.job_id, kind=unit.kind, fence=unit.fence, request_id=unit.spec.request_id,
+            run_ms=round((time.perf_counter() - began) * 1000, 2),
+        )  # fmt: skip
+
+    def _register(self, unit: BatchUnit) -> None:
+        if not unit.stop:
+            self._admission.run(unit)
+            return
+        # The check was lost at every attempt, or cancelled.
+        cancelled = unit.stop == "cancelled"
+        outcome: dict[str, Any] = {} if cancelled else {"failure": unit.outcome.get("failure")}
+        status = Status.CANCELLED if cancelled else Status.FAILED
+        until_written(lambda: self._batches.commit_final(unit, status, outcome), self._settings.unit_timeout_seconds)
+
+    def _fit(self, unit: BatchUnit) -> None:
+        if unit.attempt > self._settings.max_attempts:
+            part: dict[str, Any] = {"score": None, "error": WORKER_LOST, "warnings": []}
+        else:
+            base = self._base(unit)
+            part = self._fits.run(unit, original(base.estimator), base.manifest.signature)
+        part |= {"succeeded": 0, "failed": 0}  # of rows, which are counted at the end
+        until_written(lambda: self._batches.commit_chunk(unit, part, {}), self._settings.unit_timeout_seconds)
+
+    def _base(self, unit: BatchUnit) -> LoadedModel:
+        try:
+            return self._models.patiently(unit.spec.model, unit.spec.version)
+        except FileMissing as error:
+            raise ModelUnusable(f"The artifact of {unit.spec.model}@{unit.spec.version} is gone.") from error

@@ -1,0 +1,239 @@
+"""The rows that a train job learns from: read from its file, each bad one named, and kept in storage for the fits."""
+
+import io
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from shared.batch import BatchOptions, Input, Layout, Slice
+from shared.errors import InvalidRequest
+from shared.inputs import Inputs
+from shared.settings import Settings
+from shared.signature import Feature, FeatureType, Signature
+from shared.training import TrainOptions
+from worker.chunk import error_line
+from worker.csv_rows import read_csv
+from worker.cutter import cut_csv, cut_ndjson
+from worker.layout import find_layout, parquet_layout
+from worker.ndjson_rows import read_ndjson
+from worker.parquet_rows import read_parquet
+from worker.plan import parquet_slices
+from worker.predict import Stopped
+from worker.rows import SliceRows
+from worker.slices import faulty_row
+from worker.source import Source, look, open_parquet, unreadable
+
+# Columns of the rows beside features, target and weight: group as text, time as double, and which side a row is on.
+GROUP: Final = "_group"
+TIME: Final = "_time"
+HELD_OUT: Final = "_held_out"
+
+
+@dataclass(slots=True)
+class TrainingRows:
+    """The good rows of a file, and what became of the others."""
+
+    table: pa.Table  # features, target and weight as the signature types them, GROUP and TIME
+    total: int = 0  # with the bad ones
+    failed: int = 0
+    errors: list[bytes] = field(default_factory=list)  # lines of the errors file
+    reasons: Counter[str] = field(default_factory=Counter)
+
+
+def training_signature(options: TrainOptions, signature: Signature, target: FeatureType) -> Signature:
+    """The columns that are read with types: the features, the target, and the weight.
+
+    Raises:
+        InvalidRequest: one of them has several roles.
+    """
+    roles = {"target": options.target, "sample_weight": options.sample_weight}
+    taken = {feature.name: "feature" for feature in signature.features}
+    for role, name in roles.items():
+        if name is not None and name in taken:
+            message = f"{role} is the column {name}, which is a {taken[name]} of the model too; name another column."
+            raise InvalidRequest(
+                message, errors=[{"pointer": f"/{role}", "column": name, "code": "column_taken", "message": message}]
+            )
+        if name is not None:
+            taken[name] = role
+    more = [Feature(name=options.target, type=target)]
+    if options.sample_weight is not None:
+        more.append(Feature(name=options.sample_weight, type="number"))
+    return replace(signature, features=(*signature.features, *more))
+
+
+def read_training(
+    inputs: Inputs,
+    options: TrainOptions,
+    given: Input,
+    signature: Signature,
+    settings: Settings,
+    stopped: Callable[[], bool],
+) -> TrainingRows:
+    """All rows of a train job's file.
+
+    Args:
+        inputs: the files that jobs may read.
+        options: of the job.
+        given: its file; of a job that repeats another one it is a copy.
+        signature: what `training_signature` gave.
+        settings: limits of slices, rows, texts, and of all rows together.
+        stopped: asked between two slices.
+
+    Raises:
+        InvalidRequest: the file cannot be read, has not the columns, or is more than fits into memory.
+        Stopped, StorageFailed
+    """
+    kept = tuple(dict.fromkeys(name for name in (options.group, options.time) if name is not None))
+    batch = BatchOptions(input=given, include=kept)
+    source = look(inputs, given)
+    tables: list[pa.Table] = []
+    rows = TrainingRows(table=pa.table({}))
+    size_bytes = 0
+    for piece, found in _slices(source, batch, signature, settings):
+        if stopped():
+            raise Stopped
+        piece = replace(piece, first_row=rows.total)
+        rows.total += found.count
+        rows.failed += len(found.faults)
+        rows.errors += [error_line(piece, fault) for fault in found.faults]
+        rows.reasons.update(orjson.dumps([fault.code, fault.column]).decode() for fault in found.faults)
+        tables.append(_with_kept(found, options, source.format))
+        size_bytes += tables[-1].nbytes
+        if size_bytes > settings.max_training_bytes:
+            raise InvalidRequest(
+                f"The rows take more than the {settings.max_training_bytes} bytes of memory that a training may use "
+                "(FORETELL_MAX_TRAINING_BYTES); send fewer rows or columns, or have the limit raised.",
+                errors=[{"pointer": "/input", "code": "too_much_data", "message": "more rows than fit into memory"}],
+            )
+    if not tables:
+        raise unreadable("no_rows", "The file has no rows to train on.")
+    rows.table = pa.concat_tables(tables)
+    if options.time is not None:
+        position = rows.table.column_names.index(TIME)
+        times = _times(rows.table.column(position), options.time)
+        rows.table = rows.table.set_column(position, TIME, times)
+    for name, column in ((options.group, GROUP), (options.time, TIME)):
+        if name is not None and (missing := rows.table.column(column).null_count):
+            message = f"Column {name} is empty in {missing} rows; give every row a value."
+            raise InvalidRequest(message, errors=[{"column": name, "code": "missing_value", "message": message}])
+    return rows
+
+
+def _slices(
+    source: Source, batch: BatchOptions, signature: Signature, settings: Settings
+) -> Iterator[tuple[Slice, SliceRows]]:
+    if source.format == "parquet":
+        yield from _parquet(source, batch, signature, settings)
+        return
+    layout, stop = find_layout(batch, source, signature, settings.max_row_bytes)
+    limits: dict[str, Any] = {"slice_bytes": settings.slice_bytes, "max_row_bytes": settings.max_row_bytes}
+    blocks = source.blocks(stop)
+    if layout.format == "csv":
+        cuts, read = cut_csv(blocks, layout.dialect, start=stop, **limits), read_csv
+    else:
+        cuts, read = cut_ndjson(blocks, start=stop, **limits), read_ndjson
+    for cut in cuts:
+        if cut.slice.fault is not None:
+            yield cut.slice, faulty_row(cut.slice.fault, layout, signature, settings.max_row_bytes)
+        elif cut.slice.rows:
+            # Arrow keeps the buffer, which the cutter uses again.
+            yield cut.slice, read(bytes(cut.data), layout, signature, max_text_length=settings.max_text_length)
+
+
+def _parquet(
+    source: Source, batch: BatchOptions, signature: Signature, settings: Settings
+) -> Iterator[tuple[Slice, SliceRows]]:
+    file = open_parquet(source.storage, source.key)
+    layout: Layout = parquet_layout(batch, source, signature, file.schema_arrow)
+    names = [*(feature.name for feature in signature.features), *layout.include]
+    try:
+        for group in dict.fromkeys(piece.group for piece in parquet_slices(file, settings.slice_rows, 0, 0)):
+            for part in file.iter_batches(
+                settings.slice_rows, row_groups=[group], columns=list(dict.fromkeys(names)), use_threads=False
+            ):
+                piece = Slice(start=0, stop=part.num_rows, rows=part.num_rows, group=group)
+                table = pa.Table.from_batches([part])
+                yield piece, read_parquet(table, layout, signature, max_text_length=settings.max_text_length)
+    except (pa.ArrowException, OSError) as error:
+        raise unreadable("bad_input", f"The Parquet file is damaged: {error}") from error
+
+
+def _with_kept(found: SliceRows, options: TrainOptions, format: str) -> pa.Table:
+    """The good rows with their group and time."""
+    table = found.features
+    for name, kept, read in ((options.group, GROUP, _texts), (options.time, TIME, _time_texts)):
+        if name is not None:
+            column = found.kept.column(name)
+            if found.good is not None:
+                column = column.take(pa.array(found.good))
+            table = table.append_column(kept, read(column, format))
+    return table
+
+
+def _texts(column: pa.ChunkedArray, format: str) -> pa.ChunkedArray:
+    """Values as text, so that a group is the same in every format."""
+    if format != "ndjson":
+        return column.cast(pa.string())
+    values = [None if text is None else orjson.loads(text) for text in column.to_pylist()]
+    return pa.chunked_array(
+        [[None if value is None else value if isinstance(value, str) else str(value) for value in values]], pa.string()
+    )
+
+
+def _time_texts(column: pa.ChunkedArray, format: str) -> pa.ChunkedArray:
+    """Texts, or numbers of a column that has a type: seconds since 1970 of times."""
+    kind = column.type
+    if pa.types.is_floating(kind) and pc.any(pc.is_nan(column)).as_py():
+        column = pc.if_else(pc.is_nan(column), pa.scalar(None, kind), column)
+    if pa.types.is_integer(kind) or pa.types.is_floating(kind):
+        return column.cast(pa.float64())
+    if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
+        return pc.divide(column.cast(pa.timestamp("us")).cast(pa.int64()).cast(pa.float64()), 1e6)
+    return _texts(column, format)
+
+
+def _times(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
+    """Texts of numbers, or of dates and times in ISO 8601, as numbers in the order of time.
+
+    Raises:
+        InvalidRequest: a text is neither.
+    """
+    if not pa.types.is_string(column.type):
+        return column
+    try:
+        return column.cast(pa.float64())
+    except pa.ArrowInvalid:
+        pass
+    try:
+        moments = column.cast(pa.timestamp("us", "UTC"))
+    except pa.ArrowInvalid:
+        try:
+            moments = column.cast(pa.timestamp("us"))
+        except pa.ArrowInvalid as error:
+            message = f"Column {name} must be numbers, or times in ISO 8601 such as 2026-01-31T12:00:00: {error}"
+            raise InvalidRequest(
+                message, errors=[{"pointer": "/time", "column": name, "code": "bad_time", "message": message}]
+            ) from error
+    return pc.divide(moments.cast(pa.int64()).cast(pa.float64()), 1e6)
+
+
+def dumped(table: pa.Table, held_out: np.ndarray) -> bytes:
+    """Rows and their sides, (n_rows,) bool, as a Parquet file."""
+    sink = io.BytesIO()
+    pq.write_table(table.append_column(HELD_OUT, pa.array(held_out)), sink, compression="zstd")
+    return sink.getvalue()
+
+
+def loaded(data: bytes) -> tuple[pa.Table, np.ndarray]:
+    """What `dumped` wrote."""
+    table = pq.read_table(pa.BufferReader(data), use_threads=False)
+    held_out = np.asarray(table.column(HELD_OUT).to_numpy(), dtype=bool)
+    return table.drop_columns([HELD_OUT]), held_out

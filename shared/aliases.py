@@ -1,5 +1,6 @@
 """Aliases: movable names for versions. Every move is a compare-and-set, and stands in the model's history."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -8,9 +9,11 @@ from typing import Any, Final
 
 import orjson
 
+from shared.errors import InvalidRequest
 from shared.job import from_millis
 
 PRODUCTION: Final = "production"
+NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")  # of a model
 # Moves of a model, over all its aliases, that are kept; each takes some 200 bytes and its details.
 MOST_MOVES: Final = 1000
 
@@ -22,6 +25,19 @@ class Any_(Enum):  # noqa: N801  # an enum has the only sentinel that type check
 
 
 ANY: Final = Any_.ANY
+
+
+def check_alias(alias: str) -> None:
+    """See that a word can name an alias.
+
+    Raises:
+        InvalidRequest
+    """
+    if not NAME.fullmatch(alias) or alias.isdecimal():
+        raise InvalidRequest(
+            f"{alias[:100]!r} is no name of an alias; use up to 64 letters, digits, dots, dashes and underscores, "
+            "beginning with a letter or digit, and not digits alone, which name a version."
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -5,7 +5,6 @@ the rest from which the registry can be rebuilt.
 """
 
 import contextlib
-import re
 import secrets
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -14,7 +13,7 @@ from typing import Any, Final
 import orjson
 
 from shared import __version__
-from shared.aliases import ANY, MOST_MOVES, PRODUCTION, AliasState, Any_, Move, back, load_state
+from shared.aliases import ANY, MOST_MOVES, NAME, PRODUCTION, AliasState, Any_, Move, back, check_alias, load_state
 from shared.catalogue import Catalogue, Model, Resolved, reached
 from shared.connection import Connections, loaded
 from shared.errors import AliasConflict, NothingToRollBack, StorageFailed, StoreFull, StoreUnavailable, VersionInUse
@@ -28,7 +27,6 @@ from shared.storage import Storage, artifact_key, artifact_name, version_prefix
 __all__ = ["ANY", "NAME", "PRODUCTION", "AliasState", "Any_", "Manifest", "Model", "Move", "Registry", "Resolved"]
 
 SCRIPTS: Final = ("reserve", "register", "delete_version", "saved", "restore")
-NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
@@ -75,6 +73,7 @@ class Registry(Catalogue):
             The manifest that is registered.
 
         Raises:
+            InvalidRequest: no alias can be called so.
             AliasConflict: the alias does not point to the version that was expected.
             LeaseLost: another attempt has the unit by now, or its job was cancelled.
             ModelNotFound: the version was deleted already.
@@ -138,6 +137,7 @@ class Registry(Catalogue):
             revision: that the alias must have; 0 if it must not exist.
 
         Raises:
+            InvalidRequest: no alias can be called so.
             AliasConflict, ModelNotFound, StoreUnavailable, StoreFull
         """
         _, state = self._register(name, move.version, b"", move, revision=revision)
@@ -283,6 +283,8 @@ class Registry(Catalogue):
         revision: int | None = None,
     ) -> tuple[bytes, AliasState]:
         """Run register.lua: the manifest that is registered, and where the alias points."""
+        if move is not None:
+            check_alias(move.alias)
         alias, expected = ("", None) if move is None else (move.alias, move.expected)
         reply = self._run(
             "register", name, version, raw, fence or "", alias,

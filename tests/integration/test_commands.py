@@ -1,0 +1,122 @@
+"""`python -m worker`: what an operator does with the registry from the server's own shell."""
+
+import getpass
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from deploy.commands import root
+from shared.registry import PRODUCTION, Registry
+from shared.settings import Settings
+from shared.storage import Storage, manifest_key
+from tests.integration.registries import add_versions
+from tests.models import registry_of
+from tests.processes import RedisServer, clean_environment
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def registry(settings: Settings, redis_server: RedisServer) -> Registry:
+    """A registry with three versions of home."""
+    registry = registry_of(settings)
+    add_versions(registry, 3)
+    return registry
+
+
+@pytest.fixture
+def command(settings: Settings) -> Command:
+    """Run a command."""
+
+    def run(*words: str) -> Any:
+        return subprocess.run(
+            [sys.executable, "-m", "worker", *words],
+            env=clean_environment(settings),
+            cwd=root(),
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    return run
+
+
+def outcome(done: subprocess.CompletedProcess[str]) -> tuple[int, list[str], list[str]]:
+    """Exit code, and the lines of output and errors."""
+    return done.returncode, done.stdout.splitlines(), done.stderr.splitlines()
+
+
+def test_an_alias_is_moved_with_who_and_why(command: Command, registry: Registry) -> None:
+    done = command("alias", "home", "canary", "2", "--why", "try it on a few")
+
+    assert outcome(done) == (0, ["home@canary points to 2 (revision 1)"], [])
+    (moved,) = registry.history("home", "canary")
+    assert (moved["who"], moved["why"]) == (f"{getpass.getuser()}@{socket.gethostname()}", "try it on a few")
+
+
+def test_production_is_rolled_back(command: Command, registry: Registry) -> None:
+    assert outcome(command("rollback", "home")) == (0, ["home@production points to 2 (revision 4)"], [])
+
+    assert registry.alias("home", PRODUCTION).version == 2
+
+
+def test_a_version_is_deleted(command: Command, registry: Registry) -> None:
+    assert outcome(command("delete", "home", "1")) == (0, ["home@1 is removed"], [])
+
+    assert [manifest.version for manifest in registry.model("home").versions] == [3, 2]
+
+
+def test_the_list_has_a_line_a_model(command: Command, registry: Registry) -> None:
+    add_versions(registry, 1, model="garden")
+
+    lines = ["garden: production -> 1; versions 1", "home: production -> 3; versions 3 2 1"]
+    assert outcome(command("registry", "list")) == (0, lines, [])
+
+
+def test_a_rebuild_says_what_it_added(command: Command, registry: Registry, redis_server: RedisServer) -> None:
+    redis_server.client.flushall()
+
+    first, second = command("registry", "rebuild"), command("registry", "rebuild")
+
+    assert outcome(first) == (0, ["home: versions added 1 2 3; aliases added production"], [])
+    assert outcome(second) == (0, ["nothing is missing"], [])
+
+
+def test_a_rebuild_names_what_is_damaged_and_does_the_rest(
+    command: Command, registry: Registry, redis_server: RedisServer, settings: Settings
+) -> None:
+    Storage.of(settings).put(manifest_key("home", 1), b"{")
+    redis_server.client.flushall()
+
+    code, lines, errors = outcome(command("registry", "rebuild"))
+
+    assert (code, lines) == (1, ["home: versions added 2 3; aliases added production"])
+    assert len(errors) == 1
+    assert errors[0].startswith("foretell: models/home/1/manifest.json is no manifest of home@1")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        pytest.param(("alias", "home", "canary", "9", "--why", "x"), "no version or alias '9'", id="unknown-version"),
+        pytest.param(("alias", "home", "7", "1", "--why", "x"), "'7' is no name of an alias", id="alias-of-digits"),
+        pytest.param(("alias", "hom", "canary", "1", "--why", "x"), "There is no model 'hom'", id="unknown-model"),
+        pytest.param(("delete", "home", "3"), "production points to it", id="in-use"),
+        pytest.param(("delete", "home", "9"), "no version or alias '9'", id="unknown-deletion"),
+        pytest.param(("rollback", "hom"), "There is no model 'hom'", id="unknown-rollback"),
+        pytest.param(("register", "home", "nowhere.skops"), "nowhere.skops", id="no-artifact"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line_on_standard_error(
+    command: Command, registry: Registry, words: tuple[str, ...], message: str
+) -> None:
+    code, lines, errors = outcome(command(*words))
+
+    assert (code, lines, len(errors)) == (1, [], 1)
+    assert errors[0].startswith("foretell: ")
+    assert message in errors[0]

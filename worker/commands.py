@@ -1,0 +1,215 @@
+"""What an operator does on the server itself: register a model, move aliases, delete versions, rebuild the registry."""
+
+import argparse
+import getpass
+import os
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from shared.connection import Connections, check_server
+from shared.errors import ServiceError
+from shared.keys import Keys
+from shared.registry import ANY, PRODUCTION, Move, Registry
+from shared.schedules import Schedules
+from shared.settings import Settings, load_settings
+from shared.storage import Storage
+
+SUFFIXES: Final = {".joblib": "joblib", ".pkl": "joblib", ".pickle": "joblib", ".onnx": "onnx"}
+
+
+class Damaged(Exception):
+    """Some of what was to be rebuilt cannot be used; one sentence for each."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Place:
+    """The service that a command works on."""
+
+    settings: Settings
+    registry: Registry
+    schedules: Schedules
+
+
+def open_place() -> Place:
+    """The service that the environment names.
+
+    Raises:
+        BadSetting: a setting is wrong, or its Redis does not answer.
+    """
+    settings = load_settings()
+    check_server(settings.redis_address, timeout_seconds=5)
+    connections, keys = Connections(settings.redis_address, timeout_seconds=5), Keys(settings.redis_prefix)
+    storage = Storage.of(settings)
+    return Place(
+        settings=settings,
+        registry=Registry(connections, keys, storage),
+        schedules=Schedules(connections, keys, storage),
+    )
+
+
+def operator() -> str:
+    """Who runs the command, as the history of an alias names them."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container may run as a user that has no name
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()}"
+
+
+def register(place: Place, arguments: argparse.Namespace) -> Iterator[str]:
+    """Register an artifact.
+
+    Raises:
+        ServiceError, OSError, ValueError
+    """
+    # Here, since the other commands do without scikit-learn.
+    import pyarrow.csv
+    import pyarrow.parquet
+
+    from worker.registration import register as register_artifact
+
+    sample = None
+    if arguments.sample is not None:
+        read = pyarrow.parquet.read_table if arguments.sample.suffix == ".parquet" else pyarrow.csv.read_csv
+        sample = read(arguments.sample)
+    manifest = register_artifact(
+        place.registry,
+        arguments.name,
+        arguments.artifact.read_bytes(),
+        format=SUFFIXES.get(arguments.artifact.suffix, "skops"),
+        sample=sample,
+        description=arguments.description,
+        alias=None if arguments.alias == "none" else arguments.alias,
+        accelerate=arguments.accelerate,
+        who=operator(),
+        why="registered from disk",
+        settings=place.settings,
+    )
+    yield f"{manifest.model}@{manifest.version} {manifest.format} {manifest.estimator} sha256 {manifest.sha256}"
+
+
+def list_models(place: Place, _: argparse.Namespace) -> Iterator[str]:
+    """Say what there is, a model a line.
+
+    Raises:
+        ServiceError
+    """
+    for name in place.registry.names():
+        model = place.registry.model(name)
+        aliases = ", ".join(f"{alias} -> {version}" for alias, version in model.aliases.items())
+        versions = " ".join(str(manifest.version) for manifest in model.versions)
+        yield f"{name}: {aliases or 'no alias'}; versions {versions}"
+
+
+def rebuild(place: Place, _: argparse.Namespace) -> Iterator[str]:
+    """Add what storage holds and Redis does not.
+
+    Raises:
+        Damaged: some of it cannot be used; the rest is there.
+        ServiceError
+    """
+    damaged: list[str] = []
+    added = 0
+    for restored in place.registry.rebuild():
+        damaged += restored.damaged
+        if restored.versions or restored.aliases:
+            added += 1
+            versions = " ".join(map(str, restored.versions)) or "none"
+            yield f"{restored.model}: versions added {versions}; aliases added {', '.join(restored.aliases) or 'none'}"
+    for name, fault in place.schedules.rebuild(place.registry.names()).items():
+        if fault is None:
+            added += 1
+            yield f"{name}: schedule added"
+        else:
+            damaged.append(fault)
+    if damaged:
+        raise Damaged(*damaged)
+    if not added:
+        yield "nothing is missing"
+
+
+def move_alias(place: Place, arguments: argparse.Namespace) -> Iterator[str]:
+    """Point an alias at a version.
+
+    Raises:
+        ServiceError
+    """
+    move = Move(alias=arguments.alias, version=arguments.version, expected=ANY, who=operator(), why=arguments.why)
+    state = place.registry.move(arguments.name, move)
+    yield f"{arguments.name}@{state.alias} points to {state.version} (revision {state.revision})"
+
+
+def roll_back(place: Place, arguments: argparse.Namespace) -> Iterator[str]:
+    """Point production at the version before.
+
+    Raises:
+        ServiceError
+    """
+    state = place.registry.rollback(arguments.name, who=operator(), why=arguments.why)
+    yield f"{arguments.name}@{state.alias} points to {state.version} (revision {state.revision})"
+
+
+def delete(place: Place, arguments: argparse.Namespace) -> Iterator[str]:
+    """Remove a version.
+
+    Raises:
+        ServiceError
+    """
+    place.registry.delete(arguments.name, arguments.version)
+    yield f"{arguments.name}@{arguments.version} is removed"
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line; what is to be done stands in `act`."""
+    main = argparse.ArgumentParser(prog="python -m worker")
+    commands = main.add_subparsers(dest="command", required=True)
+    _add_register(commands)
+    registry = commands.add_parser("registry", help="look after the registry as a whole").add_subparsers(
+        dest="registry_command", required=True
+    )
+    _command(registry, "rebuild", rebuild, "add to Redis what the copy in storage holds and Redis does not")
+    _command(registry, "list", list_models, "list models with their aliases and versions")
+    alias = _command(commands, "alias", move_alias, "point an alias of a model at a version")
+    alias.add_argument("name", help="the model's name")
+    alias.add_argument("alias", help="the alias; it is made if there is none")
+    alias.add_argument("version", type=int, help="the version's number")
+    alias.add_argument("--why", required=True, help="for the history")
+    back = _command(commands, "rollback", roll_back, "point production at the version before the current one")
+    back.add_argument("name", help="the model's name")
+    back.add_argument("--why", default="rolled back", help="for the history")
+    removal = _command(commands, "delete", delete, "delete a version that nothing needs")
+    removal.add_argument("name", help="the model's name")
+    removal.add_argument("version", type=int, help="the version's number")
+    return main
+
+
+def _add_register(commands: Any) -> None:
+    add = _command(commands, "register", register, "register a new version of a model and point production at it")
+    add.add_argument("name", help="the model's name")
+    add.add_argument(
+        "artifact", type=Path, help="a .skops, .onnx or .joblib file; joblib runs the file's code, so only your own"
+    )
+    add.add_argument(
+        "--sample",
+        type=Path,
+        help="a CSV or Parquet file with a few input rows, columns in feature order; only .onnx does without",
+    )
+    add.add_argument("--description", default="", help="one line for people")
+    add.add_argument("--alias", default=PRODUCTION, help="what shall point to it; none for nothing")
+    add.add_argument(
+        "--accelerate", choices=("onnx", "off"), default="off", help="predict by ONNX if that is equal and faster"
+    )
+
+
+def _command(
+    commands: Any, name: str, act: Callable[[Place, argparse.Namespace], Iterator[str]], about: str
+) -> argparse.ArgumentParser:
+    made: argparse.ArgumentParser = commands.add_parser(name, help=about, description=about)
+    made.set_defaults(act=act)
+    return made
+
+
+FAULTS: Final = (ServiceError, Damaged, OSError, ValueError)

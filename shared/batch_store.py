@@ -107,17 +107,23 @@ class BatchStore:
         return bool(reply == 1)
 
     def commit_final(
-        self, unit: BatchUnit, status: Status, outcome: Mapping[str, Any], *, succeeded: int | None = None
-    ) -> bool:
+        self, unit: BatchUnit, status: Status, outcome: Mapping[str, Any], *, succeeded: int | None = None,
+        window: Mapping[str, Any] | None = None,
+    ) -> bool:  # fmt: skip
         """End a job whose output is written; False if it was cancelled meanwhile, which its manifest must say too.
 
-        If another attempt does that by now, or the job is done, nothing changes.
+        If another attempt does that by now, or the job is done, nothing changes. `window` is how far the rows are from
+        the model's training data, which shared.drift reads.
 
         Raises:
             StoreUnavailable, StoreFull
         """
         counted = "" if succeeded is None else succeeded
-        return bool(self._store.run("commit_final", unit.fence, status.value, orjson.dumps(outcome), counted) != 2)
+        remembered = "" if window is None else orjson.dumps(window)
+        reply = self._store.run(
+            "commit_final", unit.fence, status.value, orjson.dumps(outcome), counted, unit.spec.model, remembered
+        )
+        return bool(reply != 2)
 
     def tell_phase(self, unit: BatchUnit, phase: str) -> None:
         """Say what a unit is at.

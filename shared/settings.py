@@ -152,7 +152,26 @@ class Settings(BaseModel):
         description="How much work a chunk of a file should be, at the measured speed; progress, cancelling and "
         "recovery go by chunks.",
     )
+    drift_threshold: Annotated[float, Field(gt=0, le=100)] = Field(
+        0.25,
+        description="Population stability index at which a feature of a batch job has drifted from the training data, "
+        "beyond what chance explains.",
+    )
     max_chunk_slices: Count = Field(8, description="Most slices of one chunk; the least is one.")
+
+    max_training_bytes: Count = Field(
+        2 * 2**30,
+        description="Most memory that the rows of a training may take, bytes; the fit itself takes more. A training "
+        "over more fails as `too_much_data`.",
+    )
+    fit_timeout_seconds: Seconds = Field(
+        86_400, description="Longest that one fit of a training, or the check of an artifact, may run."
+    )
+    keep_training_data: bool = Field(
+        True,
+        description="Keep the rows that a version was trained on beside it in the file storage, so that a later "
+        "training can append to them (`combine: append`).",
+    )
 
     lease_seconds: Seconds = Field(
         5, description="A unit whose worker has not renewed its lease for so long is given to another."
@@ -174,8 +193,34 @@ class Settings(BaseModel):
         "orderly stop.",
     )
     janitor_seconds: Seconds = Field(1, description="Pause between two rounds of the janitor.")
+    schedule_grace_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
+        3600,
+        description="How late a scheduled training may still be started, after everything was down or the queue was "
+        "full; an older one is skipped as `missed`. Never more than idempotency_seconds, within which it is certain "
+        "that it was not started before.",
+    )
     model_cache_mb: Count = Field(
         1024, description="Byte budget of the models that one worker process keeps loaded, MiB of artifacts."
+    )
+
+    max_artifact_bytes: Count = Field(
+        2 * 2**30, description="Largest artifact of a model that is registered or loaded, bytes."
+    )
+    max_unpacked_artifact_bytes: Count = Field(
+        8 * 2**30,
+        description="Largest artifact when it is unpacked, bytes: what a skops file, which is a zip archive, may become "
+        "in memory.",
+    )
+    trusted_types: str = Field(
+        "",
+        description="Types that skops files may hold beside those that are trusted anyway: dotted names with a blank "
+        "between them, such as `features.Ratios`. Their code runs when a model is loaded, with whatever state the file "
+        "gives it: read it first.",
+    )
+    allow_pickle_uploads: bool = Field(
+        False,
+        description="Whether joblib and pickle files may be uploaded. Loading one runs whatever code it holds, so with "
+        "`true` whoever can reach the API can run code on the workers.",
     )
 
     log_level: Literal["debug", "info", "warning", "error"] = Field(
@@ -219,6 +264,14 @@ class Settings(BaseModel):
             except ValueError as error:
                 raise ValueError(f"{prefix} {error}") from error
         return prefixes
+
+    @field_validator("trusted_types")
+    @classmethod
+    def _dotted_names(cls, names: str) -> str:
+        for name in names.split():
+            if "." not in name or not all(part.isidentifier() for part in name.split(".")):
+                raise ValueError(f"{name} is no dotted name of a type, such as features.Ratios")
+        return names
 
     @field_validator("data_dir", mode="before")
     @classmethod

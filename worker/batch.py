@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import pyarrow as pa
 import structlog
@@ -53,7 +54,7 @@ class BatchWork:
         self._settings = settings
         self._planner = Planner(self._batches, storage, inputs, registry, settings)
         self._chunks = ChunkRunner(storage, inputs, settings)
-        self._finaliser = Finaliser(storage)
+        self._finaliser = Finaliser(storage, settings.drift_threshold)
         self._runner = StagedRunner(
             store, self._batches, self._run, call,
             lease_seconds=settings.lease_seconds, timeout_seconds=settings.unit_timeout_seconds,
@@ -91,7 +92,7 @@ class BatchWork:
 
     def _chunk(self, unit: BatchUnit, stopped: Callable[[], bool]) -> None:
         part = self._chunks.run(unit, self._model(unit), stopped)
-        record = {
+        record: dict[str, Any] = {
             "slices": len(unit.slices),
             "fence": unit.fence,
             "succeeded": part.succeeded,
@@ -99,7 +100,9 @@ class BatchWork:
             "result_bytes": sum(map(len, part.result)),
             "errors_bytes": sum(map(len, part.errors)),
             "columns": part.columns,
-        } | ({"infinite": True} if part.infinite else {})
+        }
+        record |= {"infinite": True} if part.infinite else {}
+        record |= {"drift": part.drift} if part.drift else {}
         began = time.perf_counter()
         counted = until_written(
             lambda: self._batches.commit_chunk(unit, record, part.reasons), self._settings.unit_timeout_seconds
@@ -126,8 +129,8 @@ class BatchWork:
     def _join(self, unit: BatchUnit, manifest: Manifest, schema: pa.Schema | None, stopped: Callable[[], bool]) -> bool:
         """Write the output and end the job; False if it was cancelled meanwhile."""
         slices = partial(self._batches.slices, unit.job_id)
-        status, outcome = self._finaliser.run(unit, manifest, schema, stopped, slices)
-        commit = partial(self._batches.commit_final, unit, status, outcome)
+        status, outcome, window = self._finaliser.run(unit, manifest, schema, stopped, slices)
+        commit = partial(self._batches.commit_final, unit, status, outcome, window=window)
         return until_written(commit, self._settings.unit_timeout_seconds)
 
     def _model(self, unit: BatchUnit) -> LoadedModel:

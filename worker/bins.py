@@ -1,7 +1,7 @@
 """The bins of a feature: its values are counted into the same ones at training and at scoring."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Final, Literal
 
@@ -19,7 +19,7 @@ Kind = Literal["quantiles", "lengths", "values", "categories"]
 LONGEST_SHOWN: Final = 40
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Bins:
     """How the values of a feature are counted: its ranges or single values, then what is none of these, then missing.
 
@@ -29,6 +29,11 @@ class Bins:
 
     kind: Kind
     marks: pa.Array  # (n_edges,) inner edges, or (n_values,); ascending numbers, or categories, the most frequent first
+    _numbers: npt.NDArray[Any] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Look up once what every slice needs."""
+        self._numbers = np.empty(0) if self.kind == "categories" else self.marks.to_numpy(zero_copy_only=False)
 
     @classmethod
     def of(cls, entry: Mapping[str, Any]) -> "Bins":
@@ -52,19 +57,18 @@ class Bins:
         Returns:
             (n_bins,) int64 whose sum is n_rows: the ranges or single values, for the latter the others, and missing.
         """
+        most = len(self.marks)  # what is beyond the last edge, or a value that is none of these
         if self.kind == "categories":
             found = pc.index_in(column.drop_null(), value_set=self.marks)
-            at = found.fill_null(len(self.marks)).to_numpy(zero_copy_only=False)
+            at = found.fill_null(most).to_numpy(zero_copy_only=False)
         else:
-            values = numbers(column)
-            marks = self.marks.to_numpy(zero_copy_only=False)
+            values, marks = numbers(column), self._numbers
             at = np.searchsorted(marks, values, side="left")
-            if self.kind == "values" and marks.size:
-                same = marks[np.minimum(at, marks.size - 1)] == values
-                at = np.where(same, at, marks.size)
-        # One more for what is beyond the last edge, or for the values that are none of these.
-        counts = np.bincount(at, minlength=len(self.marks) + 1)
-        return np.append(counts, len(column) - at.size)
+            if self.kind == "values" and most:
+                at = np.where(marks[np.minimum(at, most - 1)] == values, at, most)
+        counts: npt.NDArray[np.int64] = np.bincount(at, minlength=most + 2)
+        counts[-1] = len(column) - at.size
+        return counts
 
     def words(self) -> list[str]:
         """Each bin as a person says it, in the order of `counts`."""

@@ -15,8 +15,10 @@ import pyarrow.compute as pc
 from shared.batch import BatchOptions, Format, Layout, Slice
 from shared.inputs import Inputs
 from shared.records import BatchUnit
+from shared.registry import Manifest
 from shared.settings import Settings
 from shared.storage import Storage, part_key
+from worker.drift import FeatureCounter
 from worker.model_cache import LoadedModel
 from worker.output import arrow_rows, compress, csv_rows, ndjson_rows
 from worker.parquet_rows import speakable
@@ -47,6 +49,7 @@ class Part:
     errors: list[bytes] = field(default_factory=list)
     reasons: Counter[str] = field(default_factory=Counter)
     infinite: bool = False
+    drift: dict[str, list[int]] = field(default_factory=dict)  # rows in the bins of the profile, by feature
     seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))  # by step
 
 
@@ -58,6 +61,7 @@ class ChunkRunner:
         self._reader = SliceReader(storage, inputs, settings)
         self._max_attempts = settings.max_attempts
         self._scorer: tuple[tuple[Any, ...], Scorer, pa.Schema] | None = None
+        self._counter: tuple[Manifest, FeatureCounter] | None = None
 
     def run(self, unit: BatchUnit, model: LoadedModel, stopped: Callable[[], bool]) -> Part:
         """Score a chunk and put its part into storage.
@@ -67,7 +71,9 @@ class ChunkRunner:
             worker.slices.WrongCount, StorageFailed
         """
         scorer, schema = self.scorer(unit, model)
+        counter = self._counter_of(unit, model.manifest)
         part = Part(columns=schema.names)
+        samples: list[pa.Table] = []
         for piece, rows in self._reader.read(unit, model.manifest.signature, part.seconds):
             began = time.perf_counter()
             scores = self._scores(unit, rows, scorer, schema, stopped)
@@ -78,7 +84,15 @@ class ChunkRunner:
             add(part, unit, piece, rows, scores, chosen)
             part.seconds["predict"] += predicted - began
             part.seconds["encode"] += time.perf_counter() - predicted
+            if counter is not None:
+                began = time.perf_counter()
+                samples.append(counter.sample(rows.features))
+                part.seconds["drift"] += time.perf_counter() - began
         began = time.perf_counter()
+        if counter is not None and samples:
+            part.drift = counter.counts(pa.concat_tables(samples))  # at once, which is cheaper
+            part.seconds["drift"] += time.perf_counter() - began
+            began = time.perf_counter()
         for kind, pieces in (("result", part.result), ("errors", part.errors)):
             if any(pieces):
                 self._storage.put(part_key(unit.job_id, unit.first, unit.fence, kind), b"".join(pieces))
@@ -92,6 +106,15 @@ class ChunkRunner:
             scorer = Scorer(model.estimator, model.manifest.signature, unit.spec.method, unit.spec.top_k)
             self._scorer = (wanted, scorer, scorer.schema())
         return self._scorer[1], self._scorer[2]
+
+    def _counter_of(self, unit: BatchUnit, manifest: Manifest) -> FeatureCounter | None:
+        """What compares the rows with the training data; None: there is no profile, or only some rows are meant."""
+        batch = unit.spec.batch
+        if not manifest.profile or (batch is not None and batch.retry_only is not None):
+            return None
+        if self._counter is None or self._counter[0] is not manifest:
+            self._counter = (manifest, FeatureCounter(manifest.profile))
+        return self._counter[1]
 
     def _scores(
         self, unit: BatchUnit, rows: SliceRows, scorer: Scorer, schema: pa.Schema, stopped: Callable[[], bool]

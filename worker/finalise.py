@@ -15,6 +15,7 @@ from shared.records import BatchUnit
 from shared.registry import Manifest
 from shared.storage import Storage, Writer, output_key, part_key
 from worker.chunk import MOST_ERRORS_SHOWN, STATUS, output_format, output_names
+from worker.drift import drift_table, total, window_of
 from worker.manifest import described, reasons_text
 from worker.micro_batch import NOT_FINITE
 from worker.output import ParquetJoiner, compress, csv_header
@@ -52,14 +53,15 @@ class Sink:
 class Finaliser:
     """Writes the outputs of jobs."""
 
-    def __init__(self, storage: Storage) -> None:
+    def __init__(self, storage: Storage, drift_threshold: float) -> None:
         self._storage = storage
+        self._drift_threshold = drift_threshold
         self._hasher = ThreadPoolExecutor(1, "hasher")
 
     def run(
         self, unit: BatchUnit, manifest: Manifest, schema: pa.Schema | None, stopped: Callable[[], bool],
         slices: Callable[[], list[Slice]],
-    ) -> tuple[Status, dict[str, Any]]:  # fmt: skip
+    ) -> tuple[Status, dict[str, Any], dict[str, Any] | None]:  # fmt: skip
         """Join the parts of a job.
 
         Args:
@@ -70,7 +72,8 @@ class Finaliser:
             slices: reads all slices of the job, to tell the rows that were never reached.
 
         Returns:
-            The status that the job ends with, and its outcome.
+            The status that the job ends with, its outcome, and how far its rows are from the training data, if that
+            is to be remembered.
 
         Raises:
             Stopped, StorageFailed, Unaccounted
@@ -86,7 +89,8 @@ class Finaliser:
         counts, skipped = self._skipped(unit, slices)
         if counts.skipped and not unit.stop:
             raise Unaccounted(f"{counts.skipped} rows were neither predicted nor found to be bad")
-        about = described(unit, batch, manifest, status, counts, skipped, outputs)
+        drift = self._drift(unit, batch, manifest)
+        about = {**described(unit, batch, manifest, status, counts, skipped, outputs), "drift": drift}
         raw = orjson.dumps(about, option=orjson.OPT_INDENT_2) + b"\n"
         key = output_key(unit.job_id, "manifest.json")
         self._storage.put(key, raw)
@@ -97,7 +101,15 @@ class Finaliser:
             outcome["errors"] = unit.outcome.get("errors") or first_errors
         if any(part.get("infinite") for _, part in unit.parts):
             outcome["warnings"] = [NOT_FINITE]
-        return status, outcome
+        whole = status in (Status.SUCCEEDED, Status.PARTIALLY_SUCCEEDED)
+        return status, outcome, window_of(unit.job_id, manifest.version, drift) if drift and whole else None
+
+    def _drift(self, unit: BatchUnit, batch: BatchOptions, manifest: Manifest) -> dict[str, Any] | None:
+        """The drift table; None without a profile, and of a retry, whose rows are no sample of anything."""
+        if not manifest.profile or batch.retry_only is not None:
+            return None
+        counts = total(part.get("drift", {}) for _, part in unit.parts)
+        return drift_table(manifest.profile, counts, self._drift_threshold)
 
     def _result(
         self, unit: BatchUnit, batch: BatchOptions, schema: pa.Schema | None, stopped: Callable[[], bool]

@@ -1,6 +1,7 @@
 -- End a job in stages whose output is written.
--- KEYS: base. ARGV: fence, status, outcome, rows that succeeded ('' if as counted). Returns 1 if it counts, 0 if the lease was lost or the job is done, 2 if the job was
--- cancelled meanwhile: the unit goes on, to write that down.
+-- KEYS: base. ARGV: fence, status, outcome, rows that succeeded ('' if as counted), model, window of drift (JSON; '' if none).
+-- Returns 1 if it counts, 0 if the lease was lost or the job is done, 2 if the job was cancelled meanwhile: the unit goes on,
+-- to write that down.
 local fence = ARGV[1]
 local id = redis.call('HGET', base .. 'unit:' .. fence, 'lane')
 if not id then return 0 end
@@ -12,5 +13,10 @@ redis.call('ZREM', base .. 'leases', fence)
 redis.call('DEL', base .. 'unit:' .. fence)
 if h[1] ~= 'running' then return 0 end
 finish(id, h, ARGV[2], ARGV[4] ~= '' and ARGV[4] or h[9] or 0, h[10] or 0, ARGV[3])
+if ARGV[6] ~= '' then
+  -- Together with the end, so that no job is counted twice, or not at all.
+  redis.call('LPUSH', base .. 'drift:' .. ARGV[5], integer(now) .. ' ' .. ARGV[6])
+  redis.call('LTRIM', base .. 'drift:' .. ARGV[5], 0, 99)
+end
 announce('d', { id })
 return 1

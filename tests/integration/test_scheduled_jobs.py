@@ -1,0 +1,155 @@
+"""Schedules over the real store, registry and files: what they submit are train jobs like those of clients."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shared.files import Files
+from shared.inputs import Inputs
+from shared.job import Job
+from shared.queue import TRAIN
+from shared.schedule import Schedule
+from shared.schedules import Schedules
+from shared.settings import Settings
+from shared.storage import Storage
+from shared.store import JobStore
+from tests.models import register_moody, registry_of
+from tests.processes import RedisServer
+from worker.schedules import Scheduler, submitter, surroundings
+
+START = datetime(2026, 3, 1, tzinfo=UTC)
+DUE = START + timedelta(hours=3)
+
+
+@dataclass
+class Place:
+    """A service with the model `moody`, whose schedule is due at DUE."""
+
+    settings: Settings
+    store: JobStore
+    schedules: Schedules
+    rung: list[str]
+    data: Path
+
+    def scheduler(self) -> Scheduler:
+        """One of any number."""
+        storage, registry = Storage.of(self.settings), registry_of(self.settings)
+        submit = submitter(
+            self.store, registry, Files(self.store, self.settings), Inputs(self.settings, storage),
+            self.rung.append, self.settings,
+        )  # fmt: skip
+        return Scheduler(self.schedules, surroundings(self.store, registry, submit), self.settings)
+
+    def keep(self, **more: Any) -> None:
+        """Keep the schedule."""
+        train = {"input": {"uri": self.data.as_uri()}, "target": "y", "metadata": {"by": "schedule"}}
+        schedule = Schedule(cron="0 3 * * *", time_zone="UTC", when_drifted=None, enabled=True, train=train | more)
+        self.schedules.put("moody", schedule)
+
+    def jobs(self) -> list[Job]:
+        """All of them."""
+        return self.store.page(limit=10)[0]
+
+
+@pytest.fixture
+def place(make_settings: Callable[..., Settings], folder: Path) -> Iterator[Place]:
+    settings = make_settings(input_prefixes=folder.as_uri())
+    server = RedisServer(settings)
+    register_moody(settings)
+    registry = registry_of(settings)
+    store = JobStore(registry._connections, settings)
+    (folder / "rows.csv").write_bytes(b"x,y\n1,2\n3,6\n")
+    schedules = Schedules(store.connections, store.keys, Storage.of(settings), lambda: START)
+    yield Place(settings, store, schedules, [], folder / "rows.csv")
+    server.stop()
+
+
+def test_a_schedule_submits_a_train_job(place: Place) -> None:
+    place.keep(held_out=0.3)
+
+    place.scheduler().run(DUE)
+
+    (job,) = place.jobs()
+    assert (job.kind, job.spec.model, job.spec.metadata) == ("train", "moody", {"by": "schedule"})
+    assert job.spec.train is not None
+    assert (job.spec.train.target, job.spec.train.held_out) == ("y", 0.3)
+    assert job.spec.train.input.uri == place.data.as_uri()
+    assert job.spec.request_id == f"schedule:moody:{DUE.timestamp() * 1000:.0f}"
+    assert place.schedules.get("moody").job_id == job.id
+    assert place.rung == [TRAIN]
+
+
+def test_schedulers_that_are_at_it_together_submit_one_job(place: Place) -> None:
+    place.keep()
+    stale = place.schedules.get("moody")
+
+    for _ in range(3):
+        place.scheduler()._run_due(stale, DUE)
+
+    assert len(place.jobs()) == 1
+
+
+def test_no_second_job_is_submitted_before_the_first_is_done(place: Place) -> None:
+    place.keep()
+    scheduler = place.scheduler()
+    scheduler.run(DUE)
+    (first,) = place.jobs()
+
+    scheduler.run(DUE + timedelta(days=1))
+    skipped = place.schedules.get("moody").last_run
+    place.store.cancel(first.id)
+    scheduler.run(DUE + timedelta(days=2))
+
+    assert skipped is not None
+    assert skipped.code == "still_running"
+    assert len(place.jobs()) == 2
+
+
+def test_a_file_that_is_gone_is_said_in_the_last_run_and_looked_for_when_it_is_due_next(place: Place) -> None:
+    place.keep()
+    scheduler = place.scheduler()
+    content = place.data.read_bytes()
+    place.data.unlink()
+
+    scheduler.run(DUE)
+    refused = place.schedules.get("moody").last_run
+    place.data.write_bytes(content)
+    scheduler.run(DUE + timedelta(days=1))
+
+    assert refused is not None
+    assert place.data.name in (refused.message or "")
+    assert (refused.code, refused.job_id) == ("uri_not_found", None)
+    assert len(place.jobs()) == 1
+
+
+def test_what_another_version_of_the_service_kept_is_refused_by_its_field(place: Place) -> None:
+    place.keep(colour="red")
+
+    place.scheduler().run(DUE)
+
+    run = place.schedules.get("moody").last_run
+    assert run is not None
+    assert "colour" in (run.message or "")
+
+
+def test_a_full_queue_delays_a_run_and_does_not_lose_it(place: Place) -> None:
+    place.keep()
+    place.store._settings = place.settings.model_copy(update={"max_batch_jobs": 1})
+    scheduler = place.scheduler()
+    scheduler.run(DUE)
+    (first,) = place.jobs()
+    place.schedules.put("moody", replace(place.schedules.get("moody").schedule, cron="5 3 * * *"))
+    place.store.connections.client.hdel(place.store.keys.schedule("moody"), "job")
+
+    scheduler.run(DUE + timedelta(minutes=5))
+    refused = place.schedules.get("moody").last_run
+    place.store.cancel(first.id)
+    scheduler.run(DUE + timedelta(minutes=6))
+
+    assert refused is not None
+    assert refused.code == "queue_full"
+    assert len(place.jobs()) == 2

@@ -1,8 +1,8 @@
 """Bodies of answers, as the OpenAPI document shows them."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 
 class FaultDocument(BaseModel):
@@ -35,8 +35,8 @@ class PinnedModel(BaseModel):
 
     requested: str
     name: str
-    version: int
-    sha256: str
+    version: int | None  # of a training the one it starts from; null where there is none yet
+    sha256: str | None
 
 
 class CountsDocument(BaseModel):
@@ -49,10 +49,18 @@ class CountsDocument(BaseModel):
     skipped: int
 
 
+class FitsDocument(BaseModel):
+    """The fits of a search that are done, and all of them; the last fit, on all rows, comes on top."""
+
+    done: int
+    total: int
+
+
 class ProgressDocument(BaseModel):
     """How far, and from the measured pace of the lane how long yet."""
 
     fraction: float
+    fits: FitsDocument | None
     rows_per_second: float | None
     eta_seconds: float | None
 
@@ -85,6 +93,20 @@ class OptionsDocument(BaseModel):
     only: Literal["failed", "skipped"] | None
 
 
+class TrainingDocument(BaseModel):
+    """What a train job does."""
+
+    target: str
+    sample_weight: str | None
+    group: str | None
+    time: str | None
+    held_out: float
+    combine: Literal["replace", "append"]
+    recipe: dict[str, Any]
+    gate: dict[str, Any]
+    promote: Literal["auto", "manual", "never"]
+
+
 class FailureDocument(BaseModel):
     """Why a job failed."""
 
@@ -97,7 +119,7 @@ class JobDocument(BaseModel):
     """A job."""
 
     id: str
-    kind: Literal["predict", "batch"]
+    kind: Literal["predict", "batch", "train", "register"]
     status: Literal["queued", "running", "succeeded", "partially_succeeded", "failed", "cancelled"]
     done: bool
     phase: str | None
@@ -114,6 +136,7 @@ class JobDocument(BaseModel):
     retry_of: str | None
     input: InputDocument | None
     options: OptionsDocument | None
+    training: TrainingDocument | None
     created_at: str
     started_at: str | None
     finished_at: str | None
@@ -159,6 +182,140 @@ class ResultDocument(BaseModel):
     warnings: list[str]
     errors: list[FaultDocument]
     predictions: list[Any]
+
+
+class FeatureDocument(BaseModel):
+    """A column of the rows that a version takes."""
+
+    name: str
+    type: Literal["number", "integer", "boolean", "string"]
+    nullable: bool
+
+
+class SignatureDocument(BaseModel):
+    """What rows a version takes, and what it gives."""
+
+    container: Literal["matrix", "table", "dataframe", "text"]
+    features: list[FeatureDocument]
+    methods: list[str]
+    outputs: list[dict[str, Any]]
+    classes: list[Any] | None
+    example: list[Any]
+
+
+class VersionSummary(BaseModel):
+    """A version, without its training profile."""
+
+    version: int
+    format: str
+    sha256: str
+    size_bytes: int
+    signature: SignatureDocument
+    estimator: str
+    libraries: dict[str, str]
+    created_at: str
+    description: str
+    artifact: str
+    parent: int | None
+    source_job: str | None
+    created_by: str
+    data: dict[str, Any]
+    recipe: dict[str, Any]
+    metrics: dict[str, float]
+    comparison: dict[str, Any]
+    accelerated: dict[str, Any]
+    code: str
+    links: dict[str, str]
+
+
+class VersionDocument(VersionSummary):
+    """A version."""
+
+    name: str
+    profile: dict[str, Any]
+
+
+class ModelSummary(BaseModel):
+    """A model with its versions, newest first."""
+
+    name: str
+    aliases: dict[str, int]
+    versions: list[VersionSummary]
+    links: dict[str, str]
+
+
+class LoadedDocument(BaseModel):
+    """What a prediction process has of a model: its versions, what was warned of, and what it could not load."""
+
+    worker: str
+    queue: str
+    versions: list[int]
+    warnings: dict[str, list[str]]
+    failed: dict[str, str]
+
+
+class ModelDocument(ModelSummary):
+    """A model with its versions, newest first, and where they are loaded."""
+
+    loaded: list[LoadedDocument]
+
+
+class ModelList(BaseModel):
+    """Every model, by name."""
+
+    models: list[ModelSummary]
+
+
+class AliasDocument(BaseModel):
+    """Where an alias points, since when, and how often it was moved."""
+
+    model: str
+    alias: str
+    version: int
+    revision: int
+    moved_at: str | None
+    links: dict[str, str]
+
+
+class MoveDocument(BaseModel):
+    """A move of an alias; `from` is null where it was made."""
+
+    at: str
+    alias: str
+    from_: Annotated[int | None, Field(alias="from")]
+    to: int
+    who: str
+    why: str
+    job_id: str | None
+    request_id: str | None
+    details: dict[str, Any]
+
+
+class AliasHistoryDocument(AliasDocument):
+    """An alias with its moves, newest first, up to 100."""
+
+    history: list[MoveDocument]
+
+
+class DriftWindow(BaseModel):
+    """How far the rows of one batch job were from the training data; `drifted` is null if there were too few rows."""
+
+    job_id: str
+    version: int
+    at: str
+    rows: int
+    max_psi: float | None
+    drifted: bool | None
+    drifted_features: list[str]
+    features: dict[str, float]
+
+
+class DriftDocument(BaseModel):
+    """The drift of a model, newest first; a feature whose index reaches the threshold, beyond chance, has drifted."""
+
+    model: str
+    threshold: float
+    windows: list[DriftWindow]
 
 
 class FileDocument(BaseModel):

@@ -1,8 +1,9 @@
-"""The routes of models."""
+"""The routes of models and their versions."""
 
 import orjson
 from flask import Blueprint, Response
 
+from api.documents import ModelDocument, ModelList, VersionDocument
 from api.headers import json_response
 from api.openapi import operation
 from api.render import model_document, version_document
@@ -15,20 +16,32 @@ def routes(services: Services) -> Blueprint:
     registry = services.registry
 
     @blueprint.get("/models")
-    @operation("List models", tag="models", answers={200: dict})
+    @operation("List models", tag="models", answers={200: ModelList})
     def list_models() -> Response:
         return json_response(
             orjson.dumps({"models": [model_document(registry.model(name)) for name in registry.names()]})
         )
 
     @blueprint.get("/models/<name>")
-    @operation("Read a model: its aliases and versions", tag="models", answers={200: dict})
+    @operation("Read a model: its aliases and versions", tag="models", answers={200: ModelDocument})
     def show(name: str) -> Response:
-        return json_response(orjson.dumps(model_document(registry.model(name))))
+        model = registry.model(name)
+        return json_response(orjson.dumps(model_document(model, services.residence.residents())))
 
     @blueprint.get("/models/<name>/versions/<int:version>")
-    @operation("Read a version: its signature and where it comes from", tag="models", answers={200: dict})
+    @operation(
+        "Read a version: its signature, its training profile and where it comes from",
+        tag="models",
+        answers={200: VersionDocument},
+    )
     def show_version(name: str, version: int) -> Response:
-        return json_response(orjson.dumps({"name": name} | version_document(registry.manifest(name, version))))
+        manifest = registry.manifest(name, version, fresh=True)
+        return json_response(orjson.dumps({"name": name} | version_document(manifest)))
+
+    @blueprint.delete("/models/<name>/versions/<int:version>")
+    @operation("Delete a version that no alias and no unfinished job needs", tag="models", answers={204: None})
+    def delete_version(name: str, version: int) -> Response:
+        registry.delete(name, version)
+        return Response(status=204)
 
     return blueprint

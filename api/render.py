@@ -1,5 +1,6 @@
 """Jobs and models as the JSON documents that clients read."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -8,10 +9,12 @@ import orjson
 
 from api.downloads import served_type
 from api.headers import JsonResponse, json_response
+from shared.aliases import AliasState
 from shared.batch import BatchOptions, Input
 from shared.files import StoredFile
 from shared.job import Job, Spec, Status
 from shared.registry import Manifest, Model
+from shared.residence import Resident
 from shared.training import TrainOptions
 
 MEDIA_TYPE: Final = "application/json"
@@ -234,15 +237,42 @@ def result_document(job: Job, predictions: bytes) -> dict[str, Any]:
 def version_document(manifest: Manifest) -> dict[str, Any]:
     """A version."""
     document = manifest.to_dict()
-    del document["model"]
+    here = f"/models/{document.pop('model')}"
+    return document | {"links": {"self": f"{here}/versions/{manifest.version}", "model": here}}
+
+
+def model_document(model: Model, residents: Sequence[Resident] | None = None) -> dict[str, Any]:
+    """A model with its versions, newest first, and if `residents` are given with where they are loaded.
+
+    The training profiles of versions are large, and only in a version by itself.
+    """
+    versions = [version_document(manifest) for manifest in model.versions]
+    for version in versions:
+        del version["profile"]
+    here = f"/models/{model.name}"
+    links = {"self": here, "schedule": f"{here}/schedule", "drift": f"{here}/drift"}
+    document = {"name": model.name, "aliases": model.aliases, "versions": versions, "links": links}
+    if residents is not None:
+        document["loaded"] = [told for resident in residents if (told := resident.of(model.name))]
     return document
 
 
-def model_document(model: Model) -> dict[str, Any]:
-    """A model with its versions, newest first."""
+def alias_document(name: str, state: AliasState) -> dict[str, Any]:
+    """Where an alias of a model points."""
+    here = f"/models/{name}"
     return {
-        "name": model.name,
-        "aliases": model.aliases,
-        "versions": [version_document(manifest) for manifest in model.versions],
-        "links": {"self": f"/models/{model.name}"},
+        "model": name,
+        "alias": state.alias,
+        "version": state.version,
+        "revision": state.revision,
+        "moved_at": timestamp(state.moved_at),
+        "links": {"self": f"{here}/aliases/{state.alias}", "version": f"{here}/versions/{state.version}"},
     }
+
+
+def move_document(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """A move of an alias; the HTTP request that asked for it stands beside its other details."""
+    details = dict(entry["details"])
+    request_id = details.pop("request_id", None)
+    at = datetime.fromtimestamp(entry["at"] / 1000, UTC)
+    return {**entry, "at": timestamp(at), "request_id": request_id, "details": details}

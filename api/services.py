@@ -5,11 +5,14 @@ from dataclasses import dataclass
 from api.checkers import Checkers
 from api.waiters import Waiters
 from shared.connection import Connections
+from shared.drift import Drift
 from shared.files import Files
 from shared.inputs import Inputs
 from shared.keys import Keys
 from shared.queue import Doorbell, make_celery
 from shared.registry import Registry
+from shared.residence import Residence
+from shared.schedules import Schedules
 from shared.settings import Settings
 from shared.storage import Storage
 from shared.store import JobStore
@@ -26,6 +29,9 @@ class Services:
     files: Files
     inputs: Inputs
     registry: Registry
+    residence: Residence
+    schedules: Schedules
+    drift: Drift
     store: JobStore
     doorbell: Doorbell
     waiters: Waiters
@@ -46,6 +52,9 @@ def build_services(settings: Settings) -> Services:
         files=Files(store, settings),
         inputs=Inputs(settings, storage),
         registry=Registry(connections, keys, storage),
+        residence=Residence(connections, keys),
+        schedules=Schedules(connections, keys, storage),
+        drift=Drift(connections, keys),
         store=store,
         doorbell=Doorbell(make_celery(settings, socket_seconds=settings.redis_timeout_seconds)),
         waiters=Waiters(store, most=settings.max_waiters, most_streams=settings.max_event_streams),

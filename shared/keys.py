@@ -61,6 +61,8 @@ history:<name>   list    JSON {at, alias, from, to, who, why, job_id,      1,000
 unsaved          set     models whose copy in storage may be old           until copied    registry        janitor
 removed          set     deleted versions, <name>@<version>, whose files   until removed   registry        janitor
                          may still be there
+loaded           hash    <host>:<pid> = JSON of the versions that a          100 s           prediction      api
+                         prediction process has loaded, and when it said so                  processes
 schedule:<name>  hash    schedule = JSON, times = cron and time zone;      for ever        schedule        api janitor
                          last = JSON of what came of the last run, ran =                   scripts
                          when that was due; revision, job = the last that
@@ -77,7 +79,7 @@ celery:...       -       Celery's own                                      -    
 
 `finish` is what commit, tick, release, pull and cancel do when a job ends; pull, release, tick, submit and call_worker
 call workers, which writes linger, wake and bell. Times are milliseconds of Redis's own clock, never of a client's
-(microseconds in `lane:`, `ready:` and `pulled`); only heartbeats are seconds of the machine that beats.
+(microseconds in `lane:`, `ready:` and `pulled`); only heartbeats and `loaded` are seconds of the machine that beats.
 """
 
 
@@ -93,6 +95,7 @@ class Keys:
         self.ended = f"{self.base}ended"
         self.files = f"{self.base}files"
         self.jobs = f"{self.base}jobs"
+        self.loaded = f"{self.base}loaded"
         self.models = f"{self.base}models"
         self.removed = f"{self.base}removed"
         self.unsaved = f"{self.base}unsaved"

@@ -19,7 +19,7 @@ from shared.heartbeat import beat_for_ever
 from shared.keys import Keys
 from shared.logs import configure_logs
 from shared.process import die_with_parent
-from shared.queue import BATCH, CONTROL, DRAIN, TICK, TRAIN, Doorbell, make_celery
+from shared.queue import BATCH, CONTROL, DRAIN, ONLINE, TICK, TRAIN, Doorbell, make_celery
 from shared.registry import Registry
 from shared.settings import load_settings
 from shared.storage import Storage
@@ -59,9 +59,14 @@ def make_app() -> Celery:
 
     def build_drainers() -> Any:
         # Here, so that the process of the janitor does without scikit-learn.
+        from worker.preload import Preloader
         from worker.services import build_services
 
-        return build_services(settings, app).drainers
+        services = build_services(settings, app)
+        predicting = [queue for queue in parent["queues"] if queue in (ONLINE, BATCH)]
+        if predicting:
+            Preloader(services.models, services.registry, services.residence, ",".join(predicting)).start()
+        return services.drainers
 
     def build_janitor() -> Janitor:
         store = JobStore(Connections(settings.redis_address, timeout_seconds=5), settings)
@@ -94,6 +99,7 @@ def make_app() -> Celery:
         # before a fork makes the children hang.
         parent["queues"] = tuple(options.get("queues") or ())
         if CONTROL not in parent["queues"]:
+            import worker.preload
             import worker.services  # noqa: F401
 
     @worker_process_init.connect(weak=False)

@@ -1,100 +1,48 @@
-"""Model formats: how bytes become an estimator, and the types that are trusted to do so."""
+"""Model formats: how bytes become an estimator, with what was said about it meanwhile."""
 
 import hashlib
 import io
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 import joblib
-import skops.io
 
-from shared.errors import ArtifactCorrupt, ModelUnusable, UnsafeArtifact
+from shared.errors import ArtifactCorrupt, InvalidRequest, ModelUnusable
 from shared.registry import Manifest
+from worker.libraries import differences, installed
+from worker.limits import USUAL, Limits
+from worker.onnx_format import Onnx
+from worker.skops_format import Skops
+from worker.warned import collected
 
-# Plain data holders of the libraries that are installed here anyway: their state is arrays and numbers, and
-# constructing one runs none of the artifact's code. skops itself trusts the estimators; these are their parts.
-TRUSTED: Final = (
-    "sklearn.tree._tree.Tree",
-    "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
-    "sklearn.ensemble._hist_gradient_boosting.binning._BinMapper",
-    "sklearn._loss.link.IdentityLink",
-    "sklearn._loss.link.Interval",
-    "sklearn._loss.link.LogLink",
-    "sklearn._loss.link.LogitLink",
-    "sklearn._loss.link.MultinomialLogit",
-    "sklearn._loss.loss.AbsoluteError",
-    "sklearn._loss.loss.HalfBinomialLoss",
-    "sklearn._loss.loss.HalfGammaLoss",
-    "sklearn._loss.loss.HalfMultinomialLoss",
-    "sklearn._loss.loss.HalfPoissonLoss",
-    "sklearn._loss.loss.HalfSquaredError",
-    "sklearn._loss.loss.PinballLoss",
-    "sklearn._loss._loss.CyAbsoluteError",
-    "sklearn._loss._loss.CyHalfBinomialLoss",
-    "sklearn._loss._loss.CyHalfGammaLoss",
-    "sklearn._loss._loss.CyHalfMultinomialLoss",
-    "sklearn._loss._loss.CyHalfPoissonLoss",
-    "sklearn._loss._loss.CyHalfSquaredError",
-    "sklearn._loss._loss.CyPinballLoss",
-    "sklearn.compose._column_transformer._RemainderColsList",
-    "sklearn.neighbors._kd_tree.KDTree",
-    "sklearn.neighbors._ball_tree.BallTree",
-    "sklearn.metrics._dist_metrics.EuclideanDistance64",
-    "numpy.dtype",
-    "numpy.random._pickle.__randomstate_ctor",
-    "scipy.sparse._csr.csr_matrix",
-    "collections.OrderedDict",
-)
+# scikit-learn warns so for each part of a pipeline; see sklearn.exceptions.InconsistentVersionWarning.
+OTHER_VERSION: Final = re.compile(r"Trying to unpickle estimator \S+ from version (\S+) when using version (\S+)\.")
+MOST_WARNINGS: Final = 10
+LONGEST_WARNING: Final = 300
 
 
 class Format(Protocol):
     """Turns an artifact into an estimator and back."""
 
-    def load(self, artifact: bytes) -> Any:
+    @property
+    def libraries(self) -> tuple[str, ...]:
+        """Those on whose release it depends what a loaded estimator does."""
+
+    def load(self, artifact: bytes, limits: Limits = USUAL) -> Any:
         """The estimator; raises ModelUnusable."""
 
     def dump(self, estimator: Any) -> bytes:
         """The artifact; raises ModelUnusable."""
 
 
-class Skops:
-    """skops files: audited before anything is constructed."""
-
-    def load(self, artifact: bytes) -> Any:
-        """The estimator.
-
-        Raises:
-            UnsafeArtifact: it holds types beyond the trusted ones; nothing was constructed.
-            ModelUnusable: it is no skops file.
-        """
-        try:
-            unknown = sorted(set(skops.io.get_untrusted_types(data=artifact)) - set(TRUSTED))
-            if unknown:
-                raise UnsafeArtifact(
-                    f"The artifact holds types that are not trusted: {', '.join(unknown)}. "
-                    "If you made it yourself, register it as joblib on the server."
-                )
-            return skops.io.loads(artifact, trusted=list(TRUSTED))
-        except ModelUnusable:
-            raise
-        except Exception as error:
-            raise ModelUnusable(f"The artifact is not a skops file that can be loaded: {error}") from error
-
-    def dump(self, estimator: Any) -> bytes:
-        """The artifact.
-
-        Raises:
-            ModelUnusable: the estimator has parts that skops cannot write.
-        """
-        try:
-            return bytes(skops.io.dumps(estimator))
-        except Exception as error:
-            raise ModelUnusable(f"skops cannot write this {type(estimator).__name__}: {error}") from error
-
-
 class Joblib:
     """joblib files: a pickle, which runs code when it is loaded; only from an operator on the server itself."""
 
-    def load(self, artifact: bytes) -> Any:
+    libraries: Final = ("scikit-learn", "numpy", "scipy", "joblib")
+
+    def load(self, artifact: bytes, limits: Limits = USUAL) -> Any:
         """The estimator.
 
         Raises:
@@ -112,7 +60,16 @@ class Joblib:
         return buffer.getvalue()
 
 
-FORMATS: Final[dict[str, Format]] = {"skops": Skops(), "joblib": Joblib()}
+FORMATS: Final[dict[str, Format]] = {"skops": Skops(), "onnx": Onnx(), "joblib": Joblib()}
+SUFFIXES: Final = {".joblib": "joblib", ".pkl": "joblib", ".pickle": "joblib", ".onnx": "onnx"}
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """An estimator, and what is to be known about it."""
+
+    estimator: Any
+    warnings: tuple[str, ...]
 
 
 def digest(artifact: bytes) -> str:
@@ -120,8 +77,30 @@ def digest(artifact: bytes) -> str:
     return hashlib.sha256(artifact).hexdigest()
 
 
-def load_verified(manifest: Manifest, artifact: bytes) -> Any:
-    """The estimator of a registered version; its bytes are verified before they are parsed.
+def load(format: str, artifact: bytes, limits: Limits = USUAL) -> Loaded:
+    """Load an artifact.
+
+    Raises:
+        InvalidRequest: there is no such format.
+        ModelUnusable: it cannot be loaded; UnsafeArtifact: it is not safe.
+    """
+    if format not in FORMATS:
+        raise InvalidRequest(f"There is no format {format!r}; there are {', '.join(FORMATS)}.")
+    if len(artifact) > limits.artifact_bytes:
+        raise ModelUnusable(
+            f"The artifact has {len(artifact)} bytes, and {limits.artifact_bytes} are the most; "
+            "an operator can raise FORETELL_MAX_ARTIFACT_BYTES."
+        )
+    with collected() as caught:
+        try:
+            estimator = FORMATS[format].load(artifact, limits)
+        except ModelUnusable as error:
+            raise _with_reason(error, caught) from error
+    return Loaded(estimator, _told(caught))
+
+
+def load_verified(manifest: Manifest, artifact: bytes, limits: Limits = USUAL) -> Loaded:
+    """Load a registered version; its bytes are verified before they are parsed.
 
     Raises:
         ArtifactCorrupt, ModelUnusable
@@ -132,4 +111,38 @@ def load_verified(manifest: Manifest, artifact: bytes) -> Any:
             f"The artifact of {manifest.model}@{manifest.version} has sha256 {found}, "
             f"but {manifest.sha256} was registered."
         )
-    return FORMATS[manifest.format].load(artifact)
+    others = differences(manifest.libraries, FORMATS[manifest.format].libraries)
+    try:
+        loaded = load(manifest.format, artifact, limits)
+    except ModelUnusable as error:
+        if not others or type(error) is not ModelUnusable:
+            raise
+        raise ModelUnusable(f"{error.message} It was registered with {', '.join(others)}; fit it again.") from error
+    if not others:
+        return loaded
+    told = f"It was registered with {', '.join(others)}; it may predict otherwise than it did, so fit it again."
+    return Loaded(loaded.estimator, (told, *loaded.warnings))
+
+
+def _told(caught: Iterable[str]) -> tuple[str, ...]:
+    """What was warned of, each once; another release of scikit-learn in one sentence for all parts of a pipeline."""
+    told: dict[str, None] = {}
+    for text in caught:
+        if other := OTHER_VERSION.match(text):
+            text = (
+                f"It was fitted with scikit-learn {other[1]} and is loaded by {other[2]}; it may predict otherwise "
+                "than it did, so fit it again."
+            )
+        told[text[:LONGEST_WARNING]] = None
+    return tuple(told)[:MOST_WARNINGS]
+
+
+def _with_reason(error: ModelUnusable, caught: Iterable[str]) -> ModelUnusable:
+    """An error that says which scikit-learn the artifact was fitted with, if that is not the one that is here."""
+    others = {other[1] for text in caught if (other := OTHER_VERSION.match(text))}
+    if not others or type(error) is not ModelUnusable:
+        return error
+    return ModelUnusable(
+        f"{error.message} It was fitted with scikit-learn {', '.join(sorted(others))}; fit it again with "
+        f"scikit-learn {installed()['scikit-learn']}, which is installed here."
+    )

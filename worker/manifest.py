@@ -1,7 +1,5 @@
 """The manifest of a batch job: what was read, with which model, what was written, and what became of every row."""
 
-import importlib.metadata
-import platform
 from collections import Counter
 from dataclasses import asdict
 from typing import Any, Final
@@ -12,7 +10,7 @@ from shared.batch import BatchOptions
 from shared.job import Counts, Status
 from shared.records import BatchUnit
 from shared.registry import Manifest
-from worker.registration import LIBRARIES
+from worker.libraries import installed
 
 MOST_REASONS: Final = 5
 
@@ -62,11 +60,11 @@ def described(
             "format": manifest.format,
             "estimator": manifest.estimator,
             "libraries": manifest.libraries,
+            "accelerated": manifest.accelerated,
         },
         "options": {"method": unit.spec.method, "top_k": unit.spec.top_k, **options}
         | ({"include": list(layout.include)} if layout is not None else {}),
-        "libraries": {library: importlib.metadata.version(library) for library in LIBRARIES}
-        | {"python": platform.python_version()},
+        "libraries": installed(),
         "retry_of": unit.spec.retry_of,
     }
 

@@ -1,14 +1,20 @@
 """The models that this process keeps loaded, within a byte budget."""
 
-from collections import OrderedDict
+import threading
+from collections import OrderedDict, defaultdict
 from dataclasses import dataclass
 from typing import Any, Final
 
+import structlog
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_exponential
 
 from shared.errors import StorageFailed, StoreUnavailable
 from shared.registry import Manifest, Registry
+from worker.accelerated import with_graph
 from worker.formats import load_verified
+from worker.limits import USUAL, Limits
+
+log = structlog.get_logger()
 
 # How long a model whose bytes or manifest cannot be read for the moment is tried again.
 LOAD_SECONDS: Final = 30
@@ -20,18 +26,23 @@ class LoadedModel:
 
     manifest: Manifest
     estimator: Any
+    warnings: tuple[str, ...] = ()
 
 
 class ModelCache:
     """Loads a version once; drops what was used longest ago when the artifacts' bytes exceed the budget.
 
-    The newest always stays, even if it alone is larger. Not for several threads.
+    The newest always stays, even if it alone is larger. A version is dropped for another of the same model only once
+    that one is loaded, so that no job of either waits in between. For any number of threads.
     """
 
-    def __init__(self, registry: Registry, budget_bytes: int) -> None:
+    def __init__(self, registry: Registry, budget_bytes: int, limits: Limits = USUAL) -> None:
         self._registry = registry
         self._budget_bytes = budget_bytes
+        self._limits = limits
         self._models: OrderedDict[tuple[str, int], LoadedModel] = OrderedDict()
+        self._lock = threading.Lock()
+        self._loading: defaultdict[tuple[str, int], threading.Lock] = defaultdict(threading.Lock)
 
     def get(self, name: str, version: int) -> LoadedModel:
         """The model, loaded if it is not yet.
@@ -40,14 +51,13 @@ class ModelCache:
             ModelNotFound, ModelUnusable, StorageFailed, StoreUnavailable
         """
         key = (name, version)
-        model = self._models.get(key)
-        if model is not None:
-            self._models.move_to_end(key)
+        if (model := self._found(key)) is not None:
             return model
-        manifest = self._registry.manifest(name, version)
-        self._make_room(manifest.size_bytes)
-        model = LoadedModel(manifest, load_verified(manifest, self._registry.artifact(manifest)))
-        self._models[key] = model
+        with self._lock:
+            loading = self._loading[key]
+        with loading:
+            if (model := self._found(key)) is None:  # another thread may have loaded it meanwhile
+                model = self._load(key)
         return model
 
     def patiently(self, name: str, version: int) -> LoadedModel:
@@ -64,11 +74,50 @@ class ModelCache:
         )
         return attempts(self.get, name, version)
 
-    def _make_room(self, size_bytes: int) -> None:
-        used = sum(model.manifest.size_bytes for model in self._models.values())
-        while self._models and used + size_bytes > self._budget_bytes:
-            _, dropped = self._models.popitem(last=False)
-            used -= dropped.manifest.size_bytes
+    def loaded(self) -> list[LoadedModel]:
+        """What is loaded now, in the order of last use."""
+        with self._lock:
+            return list(self._models.values())
+
+    def _found(self, key: tuple[str, int]) -> LoadedModel | None:
+        with self._lock:
+            model = self._models.get(key)
+            if model is not None:
+                self._models.move_to_end(key)
+            return model
+
+    def _load(self, key: tuple[str, int]) -> LoadedModel:
+        manifest = self._registry.manifest(*key)
+        with self._lock:
+            self._make_room(_bytes_of(manifest), spared=key[0])
+        loaded = load_verified(manifest, self._registry.artifact(manifest), self._limits)
+        estimator, told = loaded.estimator, loaded.warnings
+        if manifest.accelerated.get("used"):
+            estimator, more = with_graph(
+                manifest, estimator, self._registry.artifact(manifest, manifest.accelerated["artifact"])
+            )
+            told = (*told, *more)
+        model = LoadedModel(manifest, estimator, told)
+        if told:
+            log.warning("model.loaded_with_warnings", model=key[0], version=key[1], warnings=list(told))
+        with self._lock:
+            self._make_room(_bytes_of(manifest), spared=None)
+            self._models[key] = model
+        return model
+
+    def _make_room(self, size_bytes: int, *, spared: str | None) -> None:
+        """Drop what was used longest ago, but no version of the model that is spared."""
+        used = sum(_bytes_of(model.manifest) for model in self._models.values())
+        for key in list(self._models):
+            if used + size_bytes <= self._budget_bytes:
+                return
+            if key[0] != spared:
+                used -= _bytes_of(self._models.pop(key).manifest)
 
     def __contains__(self, key: tuple[str, int]) -> bool:
         return key in self._models
+
+
+def _bytes_of(manifest: Manifest) -> int:
+    """What counts: the artifact, and its accelerated form where that is used."""
+    return manifest.size_bytes + (manifest.accelerated["size_bytes"] if manifest.accelerated.get("used") else 0)

@@ -1,6 +1,5 @@
 """Prediction of stacked rows: one call for all, and where it raises, halving until the offending rows are alone."""
 
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -13,6 +12,7 @@ import structlog
 from shared.logs import frames
 from shared.signature import Signature
 from worker.container import pack
+from worker.warned import quiet
 
 log = structlog.get_logger()
 
@@ -122,8 +122,7 @@ def _call(
     estimator: Any, signature: Signature, rows: Sequence[Sequence[Any]], method: str, top_k: int | None
 ) -> list[Prediction]:
     # scikit-learn warns at every call that a matrix has no feature names; the order was checked against the signature.
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with quiet():
         packed = pack(signature, rows)
         if top_k is not None:
             return _top(estimator.predict_proba(packed), estimator.classes_, top_k, len(rows))

@@ -1,201 +1,163 @@
-"""Registering a model: its signature is found by trying it on a sample, from the very bytes that are stored."""
+"""Registering a model: it is loaded and tried from the very bytes that are stored, before anybody can see it."""
 
-import importlib.metadata
-import math
-import platform
-import warnings
-from collections.abc import Sequence
-from dataclasses import replace
-from decimal import Decimal
-from typing import Any, Final
+import secrets
+from dataclasses import dataclass
+from typing import Any, Final, Literal
 
-import numpy as np
 import pyarrow as pa
 
-from shared.errors import InvalidRequest, ModelUnusable
-from shared.registry import NAME, Manifest, Registry
-from shared.signature import Container, Feature, FeatureType, Signature
-from worker.container import pack
-from worker.formats import FORMATS, digest
-from worker.predict import plain
+from shared import __version__
+from shared.errors import InvalidRequest
+from shared.manifest import Manifest, timestamp
+from shared.registry import ANY, NAME, PRODUCTION, Move, Registry
+from shared.settings import Settings
+from shared.signature import Signature
+from shared.storage import artifact_name
+from worker.accelerated import NOT_WANTED, Acceleration
+from worker.formats import digest, load
+from worker.libraries import installed
+from worker.limits import USUAL, Limits
+from worker.onnx_estimator import OnnxEstimator
+from worker.profile import profile_of
+from worker.trial import find_signature
 
-METHODS: Final = ("predict", "predict_proba", "decision_function", "transform")
-LIBRARIES: Final = ("scikit-learn", "numpy", "scipy", "pyarrow", "joblib", "skops")
-SAMPLE_ROWS: Final = 20
-LONGEST_REASON: Final = 300
+Accelerate = Literal["onnx", "off"]
+MIN_PROFILE_ROWS: Final = 100
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Examined:
+    """What is known of an artifact that was loaded and tried."""
+
+    format: str
+    sha256: str
+    size_bytes: int
+    signature: Signature
+    estimator: str  # dotted class name
+    libraries: dict[str, str]
+    warnings: tuple[str, ...]
+    model: Any  # the loaded estimator
+
+
+def examine(artifact: bytes, *, format: str, sample: pa.Table | None, settings: Settings | None = None) -> Examined:
+    """Load an artifact and try it on its sample.
+
+    Args:
+        artifact: the bytes of the file.
+        format: skops, onnx or joblib. joblib runs the artifact's code: only for what an operator trusts.
+        sample: a few representative rows, n_rows by n_features; may be None for ONNX, whose graph says what it takes.
+        settings: the service's, for its limits and trusted types.
+
+    Raises:
+        InvalidRequest: the sample cannot be used, or the format is none.
+        ModelUnusable: the artifact cannot be loaded, or fails on the sample.
+    """
+    loaded = load(format, artifact, USUAL if settings is None else Limits.of(settings))
+    estimator = loaded.estimator
+    if isinstance(estimator, OnnxEstimator):
+        sample = estimator.typed(sample)
+    elif sample is None:
+        raise InvalidRequest("A sample is needed: a few representative rows of what the model predicts.")
+    return Examined(
+        format=format,
+        sha256=digest(artifact),
+        size_bytes=len(artifact),
+        signature=find_signature(estimator, sample),
+        estimator=class_name(estimator),
+        libraries=installed(),
+        warnings=loaded.warnings,
+        model=estimator,
+    )
 
 
 def register(
-    registry: Registry, name: str, artifact: bytes, *, format: str, sample: pa.Table, description: str = ""
-) -> Manifest:  # the manifest's word
-    """Register a new version of a model and point production at it.
+    registry: Registry,
+    name: str,
+    artifact: bytes,
+    *,
+    format: str,
+    sample: pa.Table | None,
+    description: str = "",
+    alias: str | None = PRODUCTION,
+    accelerate: Accelerate = "off",
+    who: str = "",
+    why: str = "",
+    token: str | None = None,
+    fence: str | None = None,
+    settings: Settings | None = None,
+) -> Manifest:
+    """Register a new version of a model, and point an alias at it.
 
     Args:
         registry: where to.
         name: the model's name, up to 64 letters, digits, dots, dashes and underscores.
-        artifact: the bytes of a skops or joblib file.
-        format: skops or joblib. joblib runs the artifact's code: only for an operator on the server itself.
-        sample: a few representative rows, n_rows by n_features, columns in the order of the model's features.
+        artifact: the bytes of the file.
+        format: skops, onnx or joblib; see `examine`.
+        sample: see `examine`.
         description: one line for people.
+        alias: what shall point to the version; None for nothing.
+        accelerate: `onnx` to predict by a converted copy, if that is equal and faster.
+        who: who does it, for the history of the alias.
+        why: and why.
+        token: the same token gives the same version, however often it is tried; None for a new one.
+        fence: of the unit of the job that registers it, whose id is the token then.
+        settings: the service's, for its limits and trusted types.
 
     Raises:
         InvalidRequest: the name or the sample cannot be used.
         ModelUnusable: the artifact cannot be loaded, or fails on the sample.
+        LeaseLost: another attempt has the unit by now, or its job was cancelled.
+        StorageFailed, StoreUnavailable
     """
     if not NAME.fullmatch(name):
         raise InvalidRequest(
             f"{name!r} is no model name; use up to 64 letters, digits, dots, dashes and underscores, "
             "beginning with a letter or digit."
         )
-    estimator = FORMATS[format].load(artifact)
-    return registry.register(
-        name,
-        artifact,
-        sha256=digest(artifact),
+    found = examine(artifact, format=format, sample=sample, settings=settings)
+    outcome = accelerated(found, sample, wanted=accelerate)
+    version = registry.reserve(name, token or secrets.token_hex(8))
+    manifest = Manifest(
+        model=name,
+        version=version,
         format=format,
-        signature=find_signature(estimator, sample),
-        estimator=_class_name(estimator),
-        libraries={library: importlib.metadata.version(library) for library in LIBRARIES}
-        | {"python": platform.python_version()},
+        sha256=found.sha256,
+        size_bytes=found.size_bytes,
+        signature=found.signature,
+        estimator=found.estimator,
+        libraries=found.libraries,
+        created_at=timestamp(),
         description=description,
+        artifact=artifact_name(found.sha256),
+        source_job=None if fence is None else token,
+        created_by=who,
+        profile=profile_of_sample(sample, found.signature),
+        accelerated=outcome.described,
+        code=__version__,
     )
+    move = Move(alias=alias, version=version, expected=ANY, who=who, why=why) if alias else None
+    return registry.add(manifest, artifact, move=move, fence=fence, extra=outcome.files)
 
 
-def find_signature(estimator: Any, sample: pa.Table) -> Signature:
-    """The signature of an estimator, tried on sample rows.
+def accelerated(found: Examined, sample: pa.Table | None, *, wanted: Accelerate) -> Acceleration:
+    """The outcome of `accelerate` for an artifact that was examined; nothing to say of it if it is not wanted."""
+    if wanted == "off":
+        return NOT_WANTED
+    # Here, since the converter takes a second to import and is used for this alone.
+    from worker.accelerate import accelerate
 
-    Raises:
-        InvalidRequest: the sample has no rows, lacks a column that the estimator was fitted on, has one twice, or one
-            of a type that no feature can have.
-        ModelUnusable: the estimator cannot predict the sample in any container.
-    """
-    if sample.num_rows == 0 or sample.num_columns == 0:
-        raise InvalidRequest("The sample has no rows or no columns; give a few representative rows.")
-    twice = sorted({name for name in sample.column_names if sample.column_names.count(name) > 1})
-    if twice:
-        raise InvalidRequest(f"The sample has the column {twice[0]} more than once.")
-    sample = _in_fitted_order(estimator, sample).slice(0, SAMPLE_ROWS)
-    features = tuple(Feature(name=field.name, type=_feature_type(field)) for field in sample.schema)
-    rows = [
-        [float(value) if isinstance(value, Decimal) else value for value in row.values()] for row in sample.to_pylist()
-    ]
-    draft = Signature(container="matrix", features=features, methods=())
-    reasons = []
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for container in _containers(features):
-            draft = replace(draft, container=container, features=_as_taken(features, container))
-            methods, reason = _methods(estimator, draft, rows)
-            if methods:
-                break
-            reasons.append(f"as {container}: {reason}")
-        else:
-            raise ModelUnusable(f"The model fails on the sample: {'; '.join(reasons)}")
-        nullable = tuple(
-            replace(feature, nullable=_takes_null(estimator, draft, methods[0], rows, index))
-            for index, feature in enumerate(draft.features)
-        )
-        signature = replace(draft, features=nullable, methods=methods, example=tuple(rows[0]))
-        return replace(signature, outputs=_outputs(estimator, signature, rows), classes=_classes(estimator))
+    return accelerate(found.model, found.signature, sample, format=found.format, size_bytes=found.size_bytes)
 
 
-def _feature_type(field: pa.Field) -> FeatureType:
-    kind = field.type
-    if pa.types.is_boolean(kind):
-        return "boolean"
-    if pa.types.is_integer(kind):
-        return "integer"
-    if pa.types.is_floating(kind) or pa.types.is_decimal(kind):
-        return "number"
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        return "string"
-    raise InvalidRequest(
-        f"Column {field.name} of the sample is {kind}; features are numbers, integers, booleans or strings."
-    )
+def profile_of_sample(sample: pa.Table | None, signature: Signature) -> dict[str, Any]:
+    """The training profile, where the sample is large enough to say anything of the training data; else {}."""
+    if sample is None or sample.num_rows < MIN_PROFILE_ROWS:
+        return {}
+    return profile_of(sample, signature)
 
 
-def _containers(features: Sequence[Feature]) -> tuple[Container, ...]:
-    """What to try, the fastest first."""
-    if len(features) == 1 and features[0].type == "string":
-        return ("text", "table", "dataframe")
-    if any(feature.type == "string" for feature in features):
-        return ("table", "dataframe")
-    return ("matrix", "table", "dataframe")
-
-
-def _in_fitted_order(estimator: Any, sample: pa.Table) -> pa.Table:
-    """The columns that the estimator was fitted on, in its order: a matrix has no names to compare later."""
-    names = getattr(estimator, "feature_names_in_", None)
-    if names is None:
-        return sample
-    missing = [str(name) for name in names if name not in sample.column_names]
-    if missing:
-        raise InvalidRequest(f"The model was fitted on the column {missing[0]}, which the sample does not have.")
-    return sample.select([str(name) for name in names])
-
-
-def _as_taken(features: tuple[Feature, ...], container: Container) -> tuple[Feature, ...]:
-    """A matrix holds float64 only: that the sample's numbers happen to be whole says nothing about others."""
-    if container != "matrix":
-        return features
-    return tuple(replace(feature, type="number") if feature.type == "integer" else feature for feature in features)
-
-
-def _methods(estimator: Any, signature: Signature, rows: list[list[Any]]) -> tuple[tuple[str, ...], str]:
-    """The methods that work on the sample, or why the first does not."""
-    working, raised, reason = [], False, "it has none of the methods " + ", ".join(METHODS)
-    for method in METHODS:
-        try:
-            if not hasattr(estimator, method):
-                continue
-            plain(getattr(estimator, method)(pack(signature, rows)), len(rows))
-            working.append(method)
-        except Exception as error:  # noqa: BLE001  # whatever a model raises is a reason
-            if not working and not raised:
-                raised = True
-                reason = f"{method} raised {type(error).__name__}: {' '.join(str(error).split())[:LONGEST_REASON]}"
-    return tuple(working), reason
-
-
-def _takes_null(estimator: Any, signature: Signature, method: str, rows: list[list[Any]], index: int) -> bool:
-    """Whether a missing value in one column still gives a finite answer for every kind of row in the sample."""
-    holed = [[None if position == index else value for position, value in enumerate(row)] for row in rows]
-    mixed = [*rows, *holed]
-    try:
-        answers = [
-            plain(getattr(estimator, method)(pack(signature, tried)), len(tried)) for tried in (mixed, holed[:1])
-        ]
-    except Exception:  # noqa: BLE001  # a model that raises does not take missing values
-        return False
-    return all(_finite(answer) for answer in answers)
-
-
-def _finite(value: Any) -> bool:
-    return all(map(_finite, value)) if isinstance(value, list) else not isinstance(value, float) or math.isfinite(value)
-
-
-def _outputs(estimator: Any, signature: Signature, rows: list[list[Any]]) -> tuple[dict[str, Any], ...]:
-    """What one prediction consists of."""
-    answer = getattr(estimator, signature.methods[0])(pack(signature, rows))
-    array = np.asarray(answer.toarray() if hasattr(answer, "toarray") else answer)
-    kind = {"f": "number", "i": "integer", "u": "integer", "b": "boolean"}.get(array.dtype.kind, "string")
-    if array.dtype.kind == "O" and all(isinstance(value, (int, float)) for value in array.ravel()[:20]):
-        kind = "number"
-    if array.ndim == 1:
-        return ({"name": "prediction", "type": kind},)
-    return tuple({"name": f"prediction_{number}", "type": kind} for number in range(array.shape[1]))
-
-
-def _classes(estimator: Any) -> tuple[Any, ...] | None:
-    """The class labels of a classifier with one output."""
-    classes = getattr(estimator, "classes_", None)
-    if classes is None or isinstance(classes, list):
-        return None
-    return tuple(np.asarray(classes).tolist())
-
-
-def _class_name(estimator: Any) -> str:
-    """The class, and for a pipeline that of its last step too."""
+def class_name(estimator: Any) -> str:
+    """The class of an estimator, and for a pipeline that of its last step too."""
     name = f"{type(estimator).__module__}.{type(estimator).__qualname__}"
     steps = getattr(estimator, "steps", None)
     return f"{name}[{type(steps[-1][1]).__name__}]" if steps else name

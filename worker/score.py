@@ -3,7 +3,6 @@
 Gives columns where `worker.predict` gives values: rows of a file never become Python objects.
 """
 
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -15,6 +14,7 @@ import pyarrow.compute as pc
 from shared.signature import Signature
 from worker.container import pack
 from worker.predict import RowFailure, Stopped, WrongShape, as_array, blamed, row_failure
+from worker.warned import quiet
 
 # Failed rows of a slice for which the column to blame is looked for: it takes a predict call a column.
 MOST_BLAMED_ROWS: Final = 5
@@ -43,8 +43,7 @@ class Scorer:
     def schema(self) -> pa.Schema:
         """The prediction columns, found by predicting the row that the model is known to take."""
         example = pack(self.signature, [self.signature.example])
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with quiet():
             return self._call(example, 1).schema
 
     def score(self, features: pa.Table, schema: pa.Schema, stopped: Callable[[], bool]) -> Scores:
@@ -60,9 +59,8 @@ class Scorer:
         """
         found = _Found(schema)
         packed = pack_table(self.signature, features)
-        with warnings.catch_warnings():
+        with quiet():
             # scikit-learn warns at every call that a matrix has no feature names; the columns were matched by name.
-            warnings.simplefilter("ignore")
             for start in range(0, features.num_rows, CALL_ROWS):
                 self._isolate(packed, start, min(start + CALL_ROWS, features.num_rows), stopped, found)
             self._blame(features, found.failures)

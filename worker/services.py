@@ -10,11 +10,13 @@ from shared.inputs import Inputs
 from shared.keys import Keys
 from shared.queue import BATCH, ONLINE, TRAIN, Doorbell
 from shared.registry import Registry
+from shared.residence import Residence
 from shared.settings import Settings
 from shared.storage import Storage
 from shared.store import JobStore
 from worker.batch import BatchWork
 from worker.drain import Drainer, caller
+from worker.limits import Limits
 from worker.micro_batch import MicroBatchRunner
 from worker.model_cache import ModelCache
 from worker.online import OnlineWork
@@ -31,6 +33,8 @@ class Services:
     storage: Storage
     registry: Registry
     store: JobStore
+    models: ModelCache
+    residence: Residence
     drainers: dict[str, Drainer[Any]]  # by queue
 
 
@@ -42,7 +46,7 @@ def build_services(settings: Settings, app: Celery) -> Services:
     registry = Registry(connections, keys, storage)
     store = JobStore(connections, settings)
     call = caller(Doorbell(app).ring)
-    models = ModelCache(registry, settings.model_cache_mb * 2**20)
+    models = ModelCache(registry, settings.model_cache_mb * 2**20, Limits.of(settings))
     runner = MicroBatchRunner(
         models, storage, most_rows=settings.micro_batch_rows, inline_bytes=settings.inline_result_bytes
     )
@@ -62,5 +66,7 @@ def build_services(settings: Settings, app: Celery) -> Services:
         storage=storage,
         registry=registry,
         store=store,
+        models=models,
+        residence=Residence(connections, keys),
         drainers=drainers,
     )

@@ -5,10 +5,11 @@ import re
 import pytest
 
 import shared.keys
-from shared.connection import LUA, Connections
+import shared.registry
+import shared.schedules
+import shared.store
+from shared.connection import LUA, Script
 from shared.keys import Keys
-from shared.settings import Settings
-from shared.store import JobStore
 
 SCRIPTS = sorted(path.stem for path in LUA.glob("*.lua") if path.stem != "prelude")
 # `base .. 'job:' .. id`, `base .. 'fence'`
@@ -55,7 +56,9 @@ def test_a_script_makes_keys_in_no_other_way(script: str) -> None:
 def test_every_key_that_python_names_stands_in_the_table() -> None:
     keys = Keys("p")
     made = {value for name, value in vars(keys).items() if name != "base"}
-    made |= {getattr(keys, name)("x") for name in ("job", "lane", "pace", "rows", "wake", "workers", "model")}
+    made |= {
+        getattr(keys, name)("x") for name in ("job", "lane", "pace", "rows", "wake", "workers", "model", "schedule")
+    }
     made.add(keys.version("x", 1))
 
     assert {re.sub(r"x.*", "", key.removeprefix("{p}:")) for key in made} <= set(table())
@@ -63,7 +66,7 @@ def test_every_key_that_python_names_stands_in_the_table() -> None:
 
 def test_every_key_of_the_table_is_used() -> None:
     by_scripts = {key for script in ["prelude", *SCRIPTS] for key in KEY.findall(source(script))}
-    by_python = {"changes", "models", "model:", "version:", "workers:", "full", "celery:..."}
+    by_python = {"changes", "models", "loaded", "model:", "version:", "workers:", "full", "celery:..."}
 
     assert set(table()) == by_scripts | by_python
 
@@ -119,18 +122,14 @@ def test_no_script_reads_an_argument_that_its_header_does_not_name(script: str) 
     assert max(read, default=0) <= len(arguments)
 
 
-def test_the_store_loads_every_script() -> None:
-    settings = Settings()
-    store = JobStore(Connections(settings.redis_address, timeout_seconds=1), settings)
+def test_every_script_is_loaded_by_the_one_that_runs_it() -> None:
+    names = sorted((*shared.store.SCRIPTS, *shared.registry.SCRIPTS, *shared.schedules.SCRIPTS))
 
-    assert sorted(store._scripts) == SCRIPTS
+    assert names == SCRIPTS
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_a_script_is_loaded_after_the_prelude(script: str) -> None:
-    settings = Settings()
-    store = JobStore(Connections(settings.redis_address, timeout_seconds=1), settings)
-
-    loaded = store._scripts[script].source.decode()
+    loaded = Script(script).source.decode()
 
     assert loaded == source("prelude") + source(script)

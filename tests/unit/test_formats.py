@@ -25,7 +25,7 @@ from tests.unit.conftest import Train
 from tests.unit.estimators import ONE_NUMBER
 from worker.container import pack
 from worker.formats import FORMATS, digest, load_verified
-from worker.registration import find_signature
+from worker.trial import find_signature
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(60, 3))
@@ -155,9 +155,10 @@ def test_a_truncated_joblib_file_is_unusable(kept: float) -> None:
 
 
 def test_the_registered_bytes_are_loaded(linear: bytes) -> None:
-    estimator = load_verified(manifest(linear), linear)
+    loaded = load_verified(manifest(linear), linear)
 
-    assert isinstance(estimator, LinearRegression)
+    assert isinstance(loaded.estimator, LinearRegression)
+    assert loaded.warnings == ()
 
 
 def test_changed_bytes_are_corrupt(linear: bytes) -> None:

@@ -20,7 +20,8 @@ from shared.registry import Registry
 from shared.signature import Feature, RowChecker
 from tests.unit.conftest import Train
 from worker.formats import FORMATS
-from worker.registration import SAMPLE_ROWS, find_signature, register
+from worker.registration import register
+from worker.trial import SAMPLE_ROWS, find_signature
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(60, 2))

@@ -1,0 +1,27 @@
+"""How large an artifact may be, and what it may hold."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from shared.settings import Settings
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Limits:
+    """What is asked of every artifact that is loaded."""
+
+    artifact_bytes: int
+    unpacked_bytes: int
+    trusted: tuple[str, ...]  # dotted names of types beside those that are trusted anyway
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Limits":
+        """Those of a service."""
+        return cls(
+            artifact_bytes=settings.max_artifact_bytes,
+            unpacked_bytes=settings.max_unpacked_artifact_bytes,
+            trusted=tuple(settings.trusted_types.split()),
+        )
+
+
+USUAL: Final = Limits.of(Settings())

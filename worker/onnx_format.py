@@ -1,0 +1,152 @@
+"""ONNX files: a graph of operators that onnxruntime runs; nothing of it is code of its maker."""
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+import onnx
+import onnxruntime
+
+from shared.errors import ModelUnusable, UnsafeArtifact
+from worker.limits import USUAL, Limits
+from worker.onnx_estimator import OnnxEstimator
+
+MOST_NODES: Final = 200_000
+# The operators that onnxruntime has itself: https://onnx.ai/onnx/operators/ and its own contributions.
+DOMAINS: Final = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft"})
+NAMED_OPERATORS: Final = 5
+
+
+class Onnx:
+    """Reads ONNX files."""
+
+    libraries: Final = ("onnxruntime",)
+
+    def load(self, artifact: bytes, limits: Limits = USUAL) -> OnnxEstimator:
+        """The graph as an estimator.
+
+        Raises:
+            UnsafeArtifact: it has data in other files, or needs operators of its own.
+            ModelUnusable: it is no ONNX file, or takes or gives what is no row.
+        """
+        model = parse(artifact)
+        check_graph(model)
+        return OnnxEstimator(session_of(artifact), _class_labels(model.graph))
+
+    def dump(self, estimator: Any) -> bytes:
+        """Never.
+
+        Raises:
+            ModelUnusable: an estimator is no graph.
+        """
+        raise ModelUnusable(f"A {type(estimator).__name__} cannot be written as ONNX; write it as skops or joblib.")
+
+
+def session_of(artifact: bytes) -> onnxruntime.InferenceSession:
+    """A session with a single thread: the service has a process for each core.
+
+    Raises:
+        ModelUnusable: onnxruntime does not take the graph.
+    """
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    # Both keep what the largest batch so far took, the second for each number of rows that ever came.
+    options.enable_cpu_mem_arena = options.enable_mem_pattern = False
+    options.log_severity_level = 4  # what it says of a row is an exception too, and of a graph's style nobody asked
+    try:
+        return onnxruntime.InferenceSession(artifact, options, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ModelUnusable(f"onnxruntime {onnxruntime.__version__} does not take the graph: {reason}") from error
+
+
+def parse(artifact: bytes) -> onnx.ModelProto:
+    """The file, not yet checked.
+
+    Raises:
+        ModelUnusable: it is no ONNX file.
+    """
+    try:
+        model = onnx.load_model_from_string(artifact)
+    except Exception as error:
+        raise ModelUnusable(f"The artifact is not an ONNX file: {error}") from error
+    if not model.graph.node:
+        raise ModelUnusable("The artifact is not an ONNX file, or its graph is empty.")
+    return model
+
+
+def check_graph(model: onnx.ModelProto) -> None:
+    """See that a graph is complete and needs nothing but onnxruntime.
+
+    Raises:
+        UnsafeArtifact: it has data in other files, or needs operators of its own.
+        ModelUnusable: it has more nodes than a graph may have.
+    """
+    functions = {function.domain for function in model.functions}
+    foreign: set[str] = set()
+    count = 0
+    for graph in _graphs(model):
+        count += len(graph.node)
+        if count > MOST_NODES:
+            raise ModelUnusable(f"The graph has more than {MOST_NODES} nodes.")
+        for tensor in _tensors(graph):
+            if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data:
+                raise UnsafeArtifact(
+                    f"The tensor {tensor.name!r} lies in another file; save the model with all its data in one: "
+                    "onnx.save(model, path, save_as_external_data=False)."
+                )
+        foreign |= {f"{node.domain}.{node.op_type}" for node in graph.node if node.domain not in DOMAINS | functions}
+    if foreign:
+        named = ", ".join(sorted(foreign)[:NAMED_OPERATORS])
+        raise UnsafeArtifact(
+            f"The graph needs operators that onnxruntime does not have: {named}. Export it with standard ones only.",
+            errors=[
+                {"code": "unknown_operator", "type": name, "message": f"There is no operator {name}."}
+                for name in sorted(foreign)
+            ],
+        )
+
+
+def _graphs(model: onnx.ModelProto) -> Iterator[Any]:
+    """The graph, those within its nodes (bodies of loops and branches), and its functions."""
+    waiting: list[Any] = [model.graph, *model.functions]
+    while waiting:
+        graph = waiting.pop()
+        yield graph
+        for node in graph.node:
+            for attribute in node.attribute:
+                waiting += [attribute.g] if attribute.HasField("g") else []
+                waiting += attribute.graphs
+
+
+def _tensors(graph: Any) -> Iterator[onnx.TensorProto]:
+    """Every tensor that a graph or a function holds itself."""
+    yield from getattr(graph, "initializer", ())
+    for sparse in getattr(graph, "sparse_initializer", ()):
+        yield from (sparse.values, sparse.indices)
+    for node in graph.node:
+        for attribute in node.attribute:
+            yield from (attribute.t, attribute.sparse_tensor.values, attribute.sparse_tensor.indices)
+            yield from attribute.tensors
+            for sparse in attribute.sparse_tensors:
+                yield from (sparse.values, sparse.indices)
+
+
+def _class_labels(graph: onnx.GraphProto) -> tuple[Any, ...] | None:
+    """The labels of a classifier in the order of its probabilities, where the graph names them.
+
+    A classifier or a ZipMap of ai.onnx.ml has them as an attribute. Other converters take the label from an array of
+    them by ArrayFeatureExtractor.
+    """
+    arrays = {tensor.name: tensor for tensor in graph.initializer}
+    found: set[tuple[Any, ...]] = set()
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.name in ("classlabels_int64s", "classlabels_ints") and attribute.ints:
+                found.add(tuple(attribute.ints))
+            elif attribute.name == "classlabels_strings" and attribute.strings:
+                found.add(tuple(label.decode() for label in attribute.strings))
+        if node.op_type == "ArrayFeatureExtractor" and node.input[0] in arrays:
+            labels = onnx.numpy_helper.to_array(arrays[node.input[0]]).ravel()
+            found.add(tuple(label.decode() if isinstance(label, bytes) else label for label in labels.tolist()))
+    return found.pop() if len(found) == 1 else None

@@ -17,8 +17,8 @@ from shared.signature import MOST_ERRORS, escaped
 M = TypeVar("M", bound=BaseModel)
 
 
-class CommonRequest(JobOptions):
-    """What every prediction may say."""
+class PredictionOptions(BaseModel):
+    """What is asked of which model."""
 
     model: Annotated[str, Field(description="name, name@3 or name@production; the default alias is production")]
     method: Annotated[
@@ -27,6 +27,10 @@ class CommonRequest(JobOptions):
     top_k: Annotated[
         int | None, Field(ge=1, le=1000, description="the k most probable classes with their scores instead of one")
     ] = None
+
+
+class CommonRequest(JobOptions, PredictionOptions):
+    """What every prediction may say."""
 
 
 class JobRequest(CommonRequest):

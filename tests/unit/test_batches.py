@@ -189,7 +189,7 @@ def test_a_job_reads_a_file_that_was_sent_before(service: FileService) -> None:
         pytest.param({"kind": "predict", "input": {"file_id": "f1"}}, 422, "kind_mismatch", id="file-as-predict"),
         pytest.param({"input": {"file_id": "f1"}, "instances": [[1]]}, 422, "unknown_field", id="file-and-rows"),
         pytest.param({"instances": [[1, 2]], "key": "id"}, 422, "unknown_field", id="rows-with-a-key"),
-        pytest.param({"kind": "train", "instances": [[1, 2]]}, 422, "literal_error", id="unknown-kind"),
+        pytest.param({"kind": "learn", "instances": [[1, 2]]}, 422, "literal_error", id="unknown-kind"),
     ],
 )
 def test_json_that_asks_for_no_possible_job_is_refused(
@@ -310,7 +310,7 @@ def test_the_time_that_is_left_of_a_file_is_told_from_its_own_pace() -> None:
     document = job_document(job)
 
     assert document["phase"] == "scoring"
-    assert document["progress"] == {"fraction": 0.6, "rows_per_second": 8.0, "eta_seconds": 5.0}
+    assert document["progress"] == {"fraction": 0.6, "fits": None, "rows_per_second": 8.0, "eta_seconds": 5.0}
 
 
 @pytest.mark.parametrize("status", [Status.PARTIALLY_SUCCEEDED, Status.FAILED, Status.CANCELLED])

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.documents import JobDocument, ResultDocument
+from api.documents import JobDocument, ResultDocument, VersionDocument, VersionSummary
 from api.render import (
     job_document,
     model_document,
@@ -143,14 +143,20 @@ def test_a_job_that_did_not_fail_has_no_failure() -> None:
     ("job", "progress"),
     [
         pytest.param(
-            JOBS["queued"], {"fraction": 0.0, "rows_per_second": 6.0, "eta_seconds": 2.0}, id="queued-at-a-known-pace"
+            JOBS["queued"],
+            {"fraction": 0.0, "fits": None, "rows_per_second": 6.0, "eta_seconds": 2.0},
+            id="queued-at-a-known-pace",
         ),
         pytest.param(
             JOBS["running"],
-            {"fraction": 0.0, "rows_per_second": None, "eta_seconds": None},
+            {"fraction": 0.0, "fits": None, "rows_per_second": None, "eta_seconds": None},
             id="running-at-an-unknown-pace",
         ),
-        pytest.param(JOBS["succeeded"], {"fraction": 1.0, "rows_per_second": None, "eta_seconds": 0.0}, id="succeeded"),
+        pytest.param(
+            JOBS["succeeded"],
+            {"fraction": 1.0, "fits": None, "rows_per_second": None, "eta_seconds": 0.0},
+            id="succeeded",
+        ),
     ],
 )
 def test_progress_is_told_from_the_counts_and_the_pace(job: Job, progress: dict[str, Any]) -> None:
@@ -219,4 +225,15 @@ def test_a_model_is_shown_with_its_aliases_and_versions() -> None:
 
     assert (document["name"], document["aliases"]) == ("m", {"production": 3})
     assert [version["version"] for version in document["versions"]] == [3, 2, 1]
-    assert document["links"] == {"self": "/models/m"}
+    assert document["links"]["self"] == "/models/m"
+
+
+def test_the_large_profile_is_shown_in_a_version_by_itself_only() -> None:
+    manifest = make_manifest(ONE_NUMBER, version=3)
+
+    alone = version_document(manifest)
+    (listed,) = model_document(Model(name="m", aliases={}, versions=(manifest,)))["versions"]
+
+    assert set(alone) - set(listed) == {"profile"}
+    assert set(listed) == set(VersionSummary.model_fields)
+    assert {"name", *alone} == set(VersionDocument.model_fields)

@@ -342,7 +342,7 @@ def test_a_model_that_is_not_there_is_not_found(client: FlaskClient, model: str)
         pytest.param("limit=ten", id="limit-in-words"),
         pytest.param(f"limit={'9' * 5000}", id="limit-endless"),
         pytest.param("status=done", id="unknown-status"),
-        pytest.param("kind=train", id="unknown-kind"),
+        pytest.param("kind=learn", id="unknown-kind"),
         pytest.param("created_after=yesterday", id="time-in-words"),
         pytest.param("cursor=abc", id="cursor-in-words"),
         pytest.param("cursor=٣-1", id="cursor-in-other-digits"),

@@ -22,6 +22,7 @@ from shared.registry import ANY, PRODUCTION, Move, Registry
 from shared.settings import Settings
 from shared.storage import Storage, artifact_name, output_key
 from shared.training import CHALLENGER, TrainOptions
+from worker.accelerated import Acceleration
 from worker.drain import until_written
 from worker.finalise import output
 from worker.formats import FORMATS
@@ -29,7 +30,7 @@ from worker.manifest import reasons_text
 from worker.model_cache import ModelCache
 from worker.predict import Stopped
 from worker.profile import profile_of
-from worker.registration import Examined, examine
+from worker.registration import Examined, accelerated, examine
 from worker.train_fit import FitRunner, Fitted, best, fit
 from worker.train_plan import TRAINING_FILE, original
 from worker.training.comparison import Comparison, compare
@@ -42,7 +43,7 @@ log = structlog.get_logger()
 
 # How often production may be moved by others while a challenger is compared with it.
 MOST_CONFLICTS: Final = 20
-SAMPLE_ROWS: Final = 20
+SAMPLE_ROWS: Final = 1000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,6 +52,7 @@ class Challenger:
 
     artifact: bytes
     found: Examined
+    faster: Acceleration  # wanted if it was of the version that was cloned
     answers: Answers  # for the held-out rows
     candidate: int
     params: dict[str, Any]
@@ -161,10 +163,11 @@ class Challenge:
         complete = rows.train.features.drop_null()
         sample = (complete if complete.num_rows else rows.train.features).slice(0, SAMPLE_ROWS)
         found = examine(artifact, format=base.format, sample=sample, settings=self._settings)
+        faster = accelerated(found, sample, wanted=base.accelerated.get("wanted", "off"))
         held_out = rows.held_out
         told = answers(found.model, held_out.packed(found.signature))
         return Challenger(
-            artifact=artifact, found=found, answers=told, candidate=candidate, params=params, fits=fits,
+            artifact=artifact, found=found, faster=faster, answers=told, candidate=candidate, params=params, fits=fits,
             warnings=[*about["warnings"], *fitted.warnings, *found.warnings],
         )  # fmt: skip
 
@@ -232,6 +235,7 @@ class Challenge:
             metrics=judged.metrics,
             comparison=gate,
             profile=profile_of(rows.train.features, found.signature),
+            accelerated=challenger.faster.described,
             code=__version__,
         )
         return self._registry.add(
@@ -239,7 +243,7 @@ class Challenge:
             challenger.artifact,
             move=self._move(unit, options, version, judged, gate),
             fence=unit.fence,
-            extra={} if data is None else {file: data},
+            extra={**challenger.faster.files, **({} if data is None else {file: data})},
         )
 
     def _move(

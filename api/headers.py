@@ -1,7 +1,7 @@
 """Request headers that several routes read, and the ones that every response carries."""
 
 import re
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from flask import Request, Response, g
 from werkzeug.datastructures import Headers
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 # W3C Trace Context, section 3.2: version, trace id, parent id, flags.
 TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+# A strong ETag that is a revision; a weak one never matches.
+STRONG: Final = re.compile(r'(?:^|[\s,])"(\d{1,18})"')
 WAIT: Final = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d+)\"?\s*(?:$|[,;])", re.IGNORECASE)
 
 
@@ -44,6 +46,14 @@ def known_revision(request: Request) -> int | None:
     """The newest revision in If-None-Match, if there is one of ours."""
     found = re.findall(r'(?:^|[\s,])(?:W/)?"(\d{1,18})"', request.headers.get("If-None-Match", ""))
     return max(map(int, found)) if found else None
+
+
+def expected_revisions(request: Request) -> list[int] | Literal["*"] | None:
+    """The revisions of ours in If-Match, which may be none at all; None without one (RFC 9110, section 13.1.1)."""
+    header = request.headers.get("If-Match")
+    if header is None:
+        return None
+    return "*" if header.strip() == "*" else [int(revision) for revision in STRONG.findall(header)]
 
 
 class JsonResponse(Response):

@@ -145,8 +145,9 @@ def _operation(rule: Any, method: str, about: Mapping[str, Any]) -> dict[str, An
     if about["upload"] is not None:
         content |= _upload(about["body"] if about["upload"] == "job" else None)
     if content:
-        # A retry may come without a body: then it repeats the failed rows.
-        described["requestBody"] = {"required": "retry" not in rule.endpoint, "content": content}
+        # A retry may come without a body, and repeats the failed rows then; so may a rollback.
+        optional = rule.endpoint.endswith(("retry", "rollback"))
+        described["requestBody"] = {"required": not optional, "content": content}
     return described
 
 

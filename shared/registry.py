@@ -5,24 +5,21 @@ the rest from which the registry can be rebuilt.
 """
 
 import contextlib
-import secrets
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
 import orjson
 
-from shared import __version__
 from shared.aliases import ANY, MOST_MOVES, NAME, PRODUCTION, AliasState, Any_, Move, back, check_alias, load_state
 from shared.catalogue import Catalogue, Model, Resolved, reached
 from shared.connection import Connections, loaded
 from shared.errors import AliasConflict, NothingToRollBack, StorageFailed, StoreFull, StoreUnavailable, VersionInUse
 from shared.keys import Keys
-from shared.manifest import Manifest, timestamp
+from shared.manifest import Manifest
 from shared.records import LeaseLost
 from shared.registry_copy import Restored, stored_models, stored_state, stored_versions, write_copy
-from shared.signature import Signature
-from shared.storage import Storage, artifact_key, artifact_name, version_prefix
+from shared.storage import Storage, artifact_key, version_prefix
 
 __all__ = ["ANY", "NAME", "PRODUCTION", "AliasState", "Any_", "Manifest", "Model", "Move", "Registry", "Resolved"]
 
@@ -88,45 +85,6 @@ class Registry(Catalogue):
         kept, _ = self._register(name, version, raw, move, fence=fence)
         self._try_copy(name)
         return Manifest.from_json(kept)
-
-    def register(
-        self,
-        name: str,
-        artifact: bytes,
-        *,
-        sha256: str,
-        format: str,
-        signature: Signature,
-        estimator: str,
-        libraries: dict[str, str],
-        description: str = "",
-        alias: str | None = PRODUCTION,
-        who: str = "",
-        why: str = "",
-    ) -> Manifest:
-        """Register a new version whatever there is, and point an alias at it unless that is None.
-
-        Raises:
-            StorageFailed, StorageFull, StoreUnavailable, StoreFull
-        """
-        version = self.reserve(name, secrets.token_hex(8))
-        manifest = Manifest(
-            model=name,
-            version=version,
-            format=format,
-            sha256=sha256,
-            size_bytes=len(artifact),
-            signature=signature,
-            estimator=estimator,
-            libraries=libraries,
-            created_at=timestamp(),
-            description=description,
-            artifact=artifact_name(sha256),
-            created_by=who,
-            code=__version__,
-        )
-        move = Move(alias=alias, version=version, expected=ANY, who=who, why=why) if alias else None
-        return self.add(manifest, artifact, move=move)
 
     def move(self, name: str, move: Move, *, revision: int | None = None) -> AliasState:
         """Point an alias at a version that is there; one that points there already stays as it is.

@@ -15,6 +15,7 @@ from shared.errors import InvalidRequest, QueueFull, ServiceError, UnsafeArtifac
 from tests.contract.conftest import MakeApp
 
 JOB = {"model": "linear", "instances": [[1, 2, 3]]}
+SCHEDULE = {"cron": "0 3 * * *", "input": {"file_id": "f1"}, "target": "price"}
 # Method, path, JSON body, and whether the route needs the store.
 ROUTES: dict[str, tuple[str, str, Any, bool]] = {
     "submit": ("POST", "/jobs", JOB, True),
@@ -35,6 +36,14 @@ ROUTES: dict[str, tuple[str, str, Any, bool]] = {
     "list-models": ("GET", "/models", None, True),
     "show-model": ("GET", "/models/linear", None, True),
     "show-version": ("GET", "/models/linear/versions/1", None, True),
+    "delete-version": ("DELETE", "/models/linear/versions/1", None, True),
+    "show-alias": ("GET", "/models/linear/aliases/production", None, True),
+    "move-alias": ("PUT", "/models/linear/aliases/production", {"version": 1}, True),
+    "rollback": ("POST", "/models/linear/rollback", {"why": "worse"}, True),
+    "drift": ("GET", "/models/linear/drift", None, True),
+    "keep-schedule": ("PUT", "/models/linear/schedule", SCHEDULE, True),
+    "show-schedule": ("GET", "/models/linear/schedule", None, True),
+    "delete-schedule": ("DELETE", "/models/linear/schedule", None, True),
     "ready": ("GET", "/readyz", None, True),
     "healthy": ("GET", "/healthz", None, False),
     "version": ("GET", "/version", None, False),
@@ -51,9 +60,16 @@ NEEDING_THE_STORE = [
 WITHOUT_THE_STORE = [
     pytest.param(method, path, id=name) for name, (method, path, _, needs) in ROUTES.items() if not needs
 ]
-EVERY_PATH = [pytest.param(path, id=name) for name, (_, path, _, _) in ROUTES.items()]
+NOT_TAKEN = [
+    pytest.param(path, method, id=f"{method}-{name}")
+    for name, (_, path, _, _) in ROUTES.items()
+    for method in ("PUT", "PATCH", "TRACE", "BREW")
+    if all((method, path) != (taken, other) for taken, other, _, _ in ROUTES.values())
+]
 TAKING_JSON = [
-    pytest.param(path, id=name) for name, (method, path, body, _) in ROUTES.items() if method == "POST" and body
+    pytest.param(method, path, id=name)
+    for name, (method, path, body, _) in ROUTES.items()
+    if method in ("POST", "PUT") and body
 ]
 
 
@@ -117,8 +133,7 @@ def test_a_route_that_does_not_need_the_store_answers_without_it(client: FlaskCl
     assert response.headers["X-Request-Id"]
 
 
-@pytest.mark.parametrize("path", EVERY_PATH)
-@pytest.mark.parametrize("method", ["PUT", "PATCH", "TRACE", "BREW"])
+@pytest.mark.parametrize(("path", "method"), NOT_TAKEN)
 def test_a_method_that_a_route_does_not_take_is_a_405_that_lists_those_it_takes(
     client: FlaskClient, path: str, method: str
 ) -> None:
@@ -152,35 +167,35 @@ def test_an_unknown_route_is_a_404(client: FlaskClient, method: str, path: str) 
         check_problem(response, 404, "route_not_found")
 
 
-@pytest.mark.parametrize("path", TAKING_JSON)
+@pytest.mark.parametrize(("method", "path"), TAKING_JSON)
 @pytest.mark.parametrize("media_type", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", ""])
-def test_another_media_type_is_a_415(client: FlaskClient, path: str, media_type: str) -> None:
-    response = client.post(path, data=b"x=1", content_type=media_type)
+def test_another_media_type_is_a_415(client: FlaskClient, method: str, path: str, media_type: str) -> None:
+    response = client.open(path, method=method, data=b"x=1", content_type=media_type)
 
     check_problem(response, 415, "unsupported_media_type")
 
 
-@pytest.mark.parametrize("path", TAKING_JSON)
+@pytest.mark.parametrize(("method", "path"), TAKING_JSON)
 @pytest.mark.parametrize("body", [b"{", b"[NaN]", b'["\xff"]'], ids=["cut-off", "nan", "not-utf-8"])
-def test_malformed_json_is_a_400(client: FlaskClient, path: str, body: bytes) -> None:
-    response = client.post(path, data=body, content_type="application/json")
+def test_malformed_json_is_a_400(client: FlaskClient, method: str, path: str, body: bytes) -> None:
+    response = client.open(path, method=method, data=body, content_type="application/json")
 
     check_problem(response, 400, "malformed_json")
 
 
-@pytest.mark.parametrize("path", TAKING_JSON)
+@pytest.mark.parametrize(("method", "path"), TAKING_JSON)
 @pytest.mark.parametrize("body", [[], "x", 1, None], ids=["array", "string", "number", "null"])
-def test_a_body_that_is_no_object_is_a_422(client: FlaskClient, path: str, body: Any) -> None:
-    response = client.post(path, data=orjson.dumps(body), content_type="application/json")
+def test_a_body_that_is_no_object_is_a_422(client: FlaskClient, method: str, path: str, body: Any) -> None:
+    response = client.open(path, method=method, data=orjson.dumps(body), content_type="application/json")
 
     check_problem(response, 422, "invalid_request")
 
 
-@pytest.mark.parametrize("path", TAKING_JSON)
-def test_a_body_past_the_limit_is_a_413_that_says_the_limit(make_app: MakeApp, path: str) -> None:
+@pytest.mark.parametrize(("method", "path"), TAKING_JSON)
+def test_a_body_past_the_limit_is_a_413_that_says_the_limit(make_app: MakeApp, method: str, path: str) -> None:
     client = make_app(max_body_bytes=100).test_client()
 
-    response = client.post(path, data=b" " * 101, content_type="application/json")
+    response = client.open(path, method=method, data=b" " * 101, content_type="application/json")
 
     body = check_problem(response, 413, "body_too_large")
     assert "100 bytes" in body["detail"]
@@ -201,9 +216,9 @@ def test_a_query_that_is_not_allowed_is_a_400(client: FlaskClient, query: str) -
 
 
 @pytest.mark.parametrize("key", ["", "k" * 256], ids=["empty", "long"])
-@pytest.mark.parametrize("path", TAKING_JSON[:1])
-def test_an_idempotency_key_that_is_not_allowed_is_a_400(client: FlaskClient, path: str, key: str) -> None:
-    response = client.post(path, json=JOB, headers={"Idempotency-Key": key})
+@pytest.mark.parametrize(("method", "path"), TAKING_JSON[:1])
+def test_an_idempotency_key_that_is_not_allowed_is_a_400(client: FlaskClient, method: str, path: str, key: str) -> None:
+    response = client.open(path, method=method, json=JOB, headers={"Idempotency-Key": key})
 
     check_problem(response, 400, "bad_idempotency_key")
 

@@ -16,7 +16,17 @@ ROOT = Path(__file__).parents[2]
 # What an HTTP request can reach. The rest of `shared` runs before a process serves, or in a worker.
 BEHIND_HTTP = [*sorted((ROOT / "api").glob("*.py"))] + [
     ROOT / "shared" / f"{name}.py"
-    for name in ("connection", "heartbeat", "inputs", "registry", "signature", "storage", "store")
+    for name in (
+        "aliases",
+        "catalogue",
+        "connection",
+        "heartbeat",
+        "inputs",
+        "registry",
+        "signature",
+        "storage",
+        "store",
+    )
 ]
 # Raised before a process serves: create_app, Settings, check_server.
 AT_THE_START = {"BadSetting"}

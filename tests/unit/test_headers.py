@@ -4,7 +4,7 @@ import pytest
 from flask import Flask, Request, g
 from werkzeug.test import EnvironBuilder
 
-from api.headers import known_revision, preferred_wait, take_request_id, traceparent
+from api.headers import expected_revisions, known_revision, preferred_wait, take_request_id, traceparent
 
 LONGEST_WAIT = 30.0
 
@@ -125,3 +125,23 @@ def test_requests_without_an_id_get_different_ones() -> None:
 )
 def test_a_trace_is_carried_on_if_it_is_well_formed(given: str, valid: bool) -> None:
     assert traceparent(request_with(traceparent=given)) == (given if valid else None)
+
+
+@pytest.mark.parametrize(
+    ("header", "revisions"),
+    [
+        pytest.param('"3"', [3], id="one"),
+        pytest.param('"3", "5"', [3, 5], id="several"),
+        pytest.param('"3",W/"5"', [3], id="a-weak-one-never-matches"),
+        pytest.param(" * ", "*", id="any"),
+        pytest.param("3", [], id="without-quotes"),
+        pytest.param('"abc"', [], id="not-ours"),
+        pytest.param("", [], id="empty"),
+    ],
+)
+def test_the_revisions_that_may_be_changed_are_those_of_if_match(header: str, revisions: object) -> None:
+    assert expected_revisions(request_with(If_Match=header)) == revisions
+
+
+def test_without_if_match_any_revision_may_be_changed() -> None:
+    assert expected_revisions(request_with()) is None

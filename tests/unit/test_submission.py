@@ -15,6 +15,7 @@ from api.instances import instances_of
 from api.submission import draft, idempotency_of
 from api.wire import JobRequest
 from shared.errors import InvalidRequest
+from shared.records import AliasMoved
 from shared.signature import Feature, RowChecker, Signature
 from tests.unit.fakes import Index, Jobs, make_app, make_job, make_services
 
@@ -256,6 +257,21 @@ def test_a_job_submitted_after_the_alias_moved_shows_the_version_that_it_was_pin
     assert pinned.version == 2
     assert answer.json is not None
     assert (answer.json["model"]["version"], answer.json["model"]["sha256"]) == (2, pinned.sha256)
+
+
+def test_a_job_whose_version_is_deleted_while_it_is_submitted_is_a_404(
+    client: FlaskClient, store: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: Any) -> Any:
+        raise AliasMoved
+
+    monkeypatch.setattr(store, "submit", refuse)
+
+    answer = client.post("/jobs", json={"model": "m@1", "instances": ROWS})
+
+    assert answer.status_code == 404
+    assert answer.json is not None
+    assert answer.json["detail"] == "Version 1 of m was deleted; name another version."
 
 
 @pytest.mark.parametrize(

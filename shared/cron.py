@@ -99,8 +99,8 @@ def _unknown_zone(given: str) -> str:
     zones = {zone.lower(): zone for zone in _zones()}
     cities = {zone.rpartition("/")[2]: zone for zone in zones}
     lowered = given[:100].lower()
-    close = difflib.get_close_matches(lowered, zones)
-    close += [cities[city] for city in difflib.get_close_matches(lowered, cities)]
+    close = [cities[lowered]] if lowered in cities else difflib.get_close_matches(lowered, zones)
+    close = close or [cities[city] for city in difflib.get_close_matches(lowered, cities)]
     named = [zones[zone] for zone in dict.fromkeys(close)][:3]
     hint = f"did you mean {' or '.join(named)}?" if named else "name one such as UTC or Europe/Berlin."
     return f"There is no time zone {given[:100]!r}; {hint}"

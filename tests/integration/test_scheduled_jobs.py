@@ -6,13 +6,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
 from shared.files import Files
 from shared.inputs import Inputs
 from shared.job import Job
 from shared.queue import TRAIN
-from shared.schedule import Schedule
+from shared.schedule import DriftPolicy, Schedule
 from shared.schedules import Schedules
 from shared.settings import Settings
 from shared.storage import Storage
@@ -44,10 +45,10 @@ class Place:
         )  # fmt: skip
         return Scheduler(self.schedules, surroundings(self.store, registry, submit), self.settings)
 
-    def keep(self, **more: Any) -> None:
-        """Keep the schedule."""
+    def keep(self, *, cron: str | None = "0 3 * * *", when_drifted: DriftPolicy | None = None, **more: Any) -> None:
+        """Keep the schedule; `more` is said of the training."""
         train = {"input": {"uri": self.data.as_uri()}, "target": "y", "metadata": {"by": "schedule"}}
-        schedule = Schedule(cron="0 3 * * *", time_zone="UTC", when_drifted=None, enabled=True, train=train | more)
+        schedule = Schedule(cron=cron, time_zone="UTC", when_drifted=when_drifted, enabled=True, train=train | more)
         self.schedules.put("moody", schedule)
 
     def jobs(self) -> list[Job]:
@@ -153,3 +154,18 @@ def test_a_full_queue_delays_a_run_and_does_not_lose_it(place: Place) -> None:
     assert refused is not None
     assert refused.code == "queue_full"
     assert len(place.jobs()) == 2
+
+
+@pytest.mark.parametrize(("version", "jobs"), [pytest.param(1, 1, id="production"), pytest.param(7, 0, id="another")])
+def test_windows_that_batch_jobs_left_start_a_training(place: Place, version: int, jobs: int) -> None:
+    place.keep(cron=None, when_drifted=DriftPolicy(windows=2, drifted=2))
+    for number in (1, 2):
+        window = {"job_id": f"b{number}", "version": version, "drifted": True}
+        entry = b"%d %s" % (START.timestamp() * 1000 + number, orjson.dumps(window))
+        place.store.connections.client.lpush(place.store.keys.drift("moody"), entry)
+
+    for _ in range(2):
+        place.scheduler().run(START)
+
+    assert len(place.jobs()) == jobs
+    assert place.schedules.get("moody").window == ("b2" if jobs else None)

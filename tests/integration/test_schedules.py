@@ -357,6 +357,21 @@ def test_one_schedule_that_cannot_be_run_keeps_no_other_from_it(
     assert [model for model, _ in service.submitted] == ["n"]
 
 
+def test_a_time_zone_that_this_machine_does_not_know_is_said_in_the_last_run(
+    schedules: Schedules, scheduler: Scheduler, service: Service, store: JobStore
+) -> None:
+    schedules.put("m", NIGHTLY)
+    key, client = store.keys.schedule("m"), store.connections.client
+    client.hset(key, "schedule", client.hget(key, "schedule").replace(b'"UTC"', b'"Mars/Base"'))
+
+    scheduler.run(START + 3 * HOUR)
+    scheduler.run(START + 3 * HOUR + MINUTE)
+
+    assert service.jobs == {}
+    assert last_run(schedules).code == "unknown_time_zone"
+    assert schedules.get("m").next_run_at == START + 3 * HOUR
+
+
 # By drift
 
 

@@ -12,23 +12,24 @@ rows:<id>        string  JSON array of the rows, checked, in feature order resul
 result:<id>      string  JSON array of the predictions                     result ttl      commit          read
 outcome:<id>     string  JSON {failure?, errors?, warnings?}, if any       result ttl      finish          read
 jobs             stream  j = id, m = model; oldest first                   swept           submit sweep    list sweep
-batches          set     ids of batch jobs that are not done               until done      submit finish   submit
+batches          set     ids of jobs in stages that are not done           until done      submit finish   submit
 batch:<id>       hash    plan = waiting, a fence, done; plan_attempt       until done      submit and the  pull_batch
                          owner owned = who may go on with it until when                    batch scripts   read
-                         layout position rows = what it found; slices =
-                         how many, next = the first that is not handed
+                         layout position rows = what it found (layout of
+                         a training: JSON of its plan); slices = how many, next = the first that is not handed
                          out, flying = chunks that run, pace = slices a
                          second; scored began ended = rows scored, from
                          when to when; final = a fence, final_attempt;
                          stop = why it ends early, outcome; head = its
                          priority; most fraction = failed rows; file
-slices:<id>      list    "start stop rows first_row group fault"           until done      plan            pull_batch
+slices:<id>      list    "start stop rows first_row group fault", of a     until done      plan            pull_batch
+                         training "candidate fold"
 again:<id>       zset    "first count attempt" of lost chunks, by first    while waiting   release         pull_batch
-parts:<id>       hash    first slice -> JSON of a chunk that is done       until done      commit_chunk    pull_batch
+parts:<id>       hash    first slice -> JSON of a chunk or fit that is doneuntil done      commit_chunk    pull_batch
 reasons:<id>     hash    reason -> rows that failed for it                 until done      commit_chunk    pull_batch
 drift:<name>     list    "at window" newest first: how far a batch job's    100 at most    commit_final    api janitor
                          rows were from the training data, JSON
-ended            set     ids of batch jobs whose parts are not removed    seconds         finish          janitor
+ended            set     ids of jobs in stages with parts to be removed   seconds         finish          janitor
 uploads          zset    storage prefixes, by when they are given up       until it ends   api             janitor
 files            zset    ids of uploaded files, by expiry                  until swept     api             janitor
 file:<id>        hash    file = JSON, expires, users = unfinished jobs     until swept     api submit      api submit
@@ -44,7 +45,7 @@ bell:<queue>     string  a doorbell is on its way                          5 s  
 fence            string  counter                                           for ever        pull            pull
 leases           zset    fence of every unit that runs, by its deadline    while it runs   pull renew      tick
 unit:<fence>     hash    lane queue worker pulled jobs (blank between);    while it runs   pull            commit tick
-                         of a batch job also kind first count attempt
+                         of a job in stages also kind first count attempt
 idem:<digest>    string  "<job id> <sha256 of the request>"                a day or the ttlsubmit          submit
 full             string  memory is short: no submits                       seconds         janitor         submit
 sweep            string  where the sweep of `jobs` goes on                 for ever        janitor         janitor
@@ -58,6 +59,9 @@ model:<name>     hash    v:<version> -> 1, gone:<version> -> 1 once it is  for e
 version:<n>@<v>  string  manifest JSON                                     for ever        registry        registry
 history:<name>   list    JSON {at, alias, from, to, who, why, job_id,      1,000 moves     registry        registry
                          details} of each move of an alias, newest first
+reserved         zset    "<name>@<version> <token>" of numbers, by when    1 day           registry        janitor
+                         they were reserved; the janitor gives up those
+                         whose version never came
 unsaved          set     models whose copy in storage may be old           until copied    registry        janitor
 removed          set     deleted versions, <name>@<version>, whose files   until removed   registry        janitor
                          may still be there

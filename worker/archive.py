@@ -14,12 +14,13 @@ ENCRYPTED: Final = 0x1
 BLOCK_BYTES: Final = 2**20
 
 
-def check_archive(artifact: bytes, *, most_bytes: int) -> None:
+def check_archive(artifact: bytes, *, most_bytes: int, most_members: int = MOST_MEMBERS) -> None:
     """See that an archive is whole, and no larger than it may become in memory.
 
     Args:
         artifact: the file.
         most_bytes: of all members when unpacked. What the archive says of itself is not trusted: each is unpacked once.
+        most_members: it may have.
 
     Raises:
         UnsafeArtifact: it is a trap: it unpacks to too much, or has members of strange or equal names.
@@ -28,14 +29,12 @@ def check_archive(artifact: bytes, *, most_bytes: int) -> None:
     if not artifact.startswith(BEGINNING):
         raise ModelUnusable("it is no zip archive")
     try:
-        _unpacked_bytes(artifact, most_bytes, within=True)
+        _unpacked_bytes(artifact, most_bytes, most_members, within=True)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError, ValueError) as error:
         raise ModelUnusable(f"it is damaged or incomplete: {error}") from error
 
 
 def _check_names(members: list[zipfile.ZipInfo]) -> None:
-    if len(members) > MOST_MEMBERS:
-        raise UnsafeArtifact(f"it has {len(members)} members, and {MOST_MEMBERS} are the most that a model may have")
     seen: set[str] = set()
     for member in members:
         # zipfile cuts a name at a NUL; what others would read of it is in orig_filename.
@@ -52,7 +51,7 @@ def _check_names(members: list[zipfile.ZipInfo]) -> None:
             raise ModelUnusable(f"its member {name[:100]!r} is compressed by another method than deflate")
 
 
-def _unpacked_bytes(artifact: bytes, most_bytes: int, *, within: bool) -> int:
+def _unpacked_bytes(artifact: bytes, most_bytes: int, most_members: int, *, within: bool) -> int:
     """The size of an archive's members, counted; reading each to its end compares its checksum too.
 
     A sparse matrix is an archive within the archive (NumPy's .npz), and counts as what it unpacks to; such a one has no
@@ -61,6 +60,8 @@ def _unpacked_bytes(artifact: bytes, most_bytes: int, *, within: bool) -> int:
     total = 0
     with zipfile.ZipFile(io.BytesIO(artifact)) as archive:
         members = archive.infolist()
+        if len(members) > most_members:
+            raise UnsafeArtifact(f"it has {len(members)} members, and {most_members} are the most")
         _check_names(members)
         for member in members:
             with archive.open(member) as file:
@@ -70,7 +71,7 @@ def _unpacked_bytes(artifact: bytes, most_bytes: int, *, within: bool) -> int:
                     total += len(block)
                     _check_size(total, most_bytes)
             if within and begins == BEGINNING:
-                total += _unpacked_bytes(archive.read(member), most_bytes - total, within=False)
+                total += _unpacked_bytes(archive.read(member), most_bytes - total, most_members, within=False)
     return total
 
 

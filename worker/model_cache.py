@@ -89,7 +89,7 @@ class ModelCache:
     def _load(self, key: tuple[str, int]) -> LoadedModel:
         manifest = self._registry.manifest(*key)
         with self._lock:
-            self._make_room(_bytes_of(manifest), spared=key[0])
+            self._make_room(bytes_of(manifest), spared=key[0])
         loaded = load_verified(manifest, self._registry.artifact(manifest), self._limits)
         estimator, told = loaded.estimator, loaded.warnings
         if manifest.accelerated.get("used"):
@@ -101,23 +101,23 @@ class ModelCache:
         if told:
             log.warning("model.loaded_with_warnings", model=key[0], version=key[1], warnings=list(told))
         with self._lock:
-            self._make_room(_bytes_of(manifest), spared=None)
+            self._make_room(bytes_of(manifest), spared=None)
             self._models[key] = model
         return model
 
     def _make_room(self, size_bytes: int, *, spared: str | None) -> None:
         """Drop what was used longest ago, but no version of the model that is spared."""
-        used = sum(_bytes_of(model.manifest) for model in self._models.values())
+        used = sum(bytes_of(model.manifest) for model in self._models.values())
         for key in list(self._models):
             if used + size_bytes <= self._budget_bytes:
                 return
             if key[0] != spared:
-                used -= _bytes_of(self._models.pop(key).manifest)
+                used -= bytes_of(self._models.pop(key).manifest)
 
     def __contains__(self, key: tuple[str, int]) -> bool:
         return key in self._models
 
 
-def _bytes_of(manifest: Manifest) -> int:
+def bytes_of(manifest: Manifest) -> int:
     """What counts: the artifact, and its accelerated form where that is used."""
     return manifest.size_bytes + (manifest.accelerated["size_bytes"] if manifest.accelerated.get("used") else 0)

@@ -2,6 +2,10 @@
 
 import os
 import pickle
+import re
+import warnings
+from dataclasses import replace
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +20,18 @@ from sklearn.ensemble import (
 )
 from sklearn.linear_model import LinearRegression
 from sklearn.neighbors import KNeighborsClassifier
-from sklearn.preprocessing import FunctionTransformer
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from examples.demo import Demo, demos
+from examples.small_network import network
 from shared.errors import ArtifactCorrupt, ModelUnusable, UnsafeArtifact
 from shared.registry import Manifest
 from tests.unit.conftest import Train
 from tests.unit.estimators import ONE_NUMBER
 from worker.container import pack
-from worker.formats import FORMATS, digest, load_verified
+from worker.formats import FORMATS, digest, load, load_verified
+from worker.libraries import installed
 from worker.trial import find_signature
 
 RNG = np.random.default_rng(0)
@@ -177,3 +184,84 @@ def test_changed_bytes_are_not_even_parsed() -> None:
         load_verified(registered, bomb)
 
     assert CONSTRUCTED == []
+
+
+def made_with(artifact: bytes, **libraries: str) -> Manifest:
+    """A version that was registered with other libraries than those that are installed."""
+    return replace(
+        manifest(artifact), libraries=installed() | {name.replace("_", "-"): libraries[name] for name in libraries}
+    )
+
+
+def test_a_version_made_with_other_libraries_is_loaded_with_a_warning(linear: bytes) -> None:
+    loaded = load_verified(made_with(linear, scikit_learn="1.7.2", numpy="1.26.0"), linear)
+
+    assert isinstance(loaded.estimator, LinearRegression)
+    (told,) = loaded.warnings
+    assert f"scikit-learn 1.7.2 (here {sklearn.__version__}), numpy 1.26.0" in told
+    assert "fit it again" in told
+
+
+def test_a_repair_of_a_library_is_no_other_library(linear: bytes) -> None:
+    series = ".".join(sklearn.__version__.split(".")[:2])
+
+    assert load_verified(made_with(linear, scikit_learn=f"{series}.99"), linear).warnings == ()
+
+
+def test_the_libraries_of_another_format_do_not_matter() -> None:
+    graph = network()
+
+    assert load_verified(replace(made_with(graph, scikit_learn="0.1"), format="onnx"), graph).warnings == ()
+    (told,) = load_verified(replace(made_with(graph, onnxruntime="0.1"), format="onnx"), graph).warnings
+    assert "onnxruntime 0.1" in told
+
+
+# Of as many characters as the release that is installed.
+OLD = re.sub(r"\d", "0", sklearn.__version__)
+
+
+def fitted_long_ago(*more: Any) -> bytes:
+    """A joblib file of a pipeline, and of more, that says that it was fitted with another scikit-learn."""
+    pipeline = make_pipeline(StandardScaler(), LinearRegression()).fit(X, Y)
+    artifact = FORMATS["joblib"].dump([pipeline, *more] if more else pipeline)
+    return artifact.replace(sklearn.__version__.encode(), OLD.encode())
+
+
+def test_what_scikit_learn_warns_of_is_told_once_for_all_parts() -> None:
+    (told,) = load("joblib", fitted_long_ago()).warnings
+
+    assert told.startswith(f"It was fitted with scikit-learn {OLD} and is loaded by {sklearn.__version__};")
+
+
+class Unloadable:
+    """What an old release left and a new one cannot read."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return attrgetter("no_such_name"), (LinearRegression,)
+
+
+def test_what_scikit_learn_cannot_load_is_unusable_and_says_with_what_it_was_fitted() -> None:
+    with pytest.raises(ModelUnusable, match=rf"no_such_name.*fitted with scikit-learn {re.escape(OLD)}; fit it again"):
+        load("joblib", fitted_long_ago(Unloadable()))
+
+
+def test_an_artifact_that_cannot_be_loaded_names_the_libraries_that_it_was_registered_with() -> None:
+    artifact = FORMATS["joblib"].dump(Unloadable())
+    registered = replace(made_with(artifact, scikit_learn="1.2.3"), format="joblib")
+
+    with pytest.raises(ModelUnusable, match=r"registered with scikit-learn 1\.2\.3"):
+        load_verified(registered, artifact)
+
+
+def test_a_warning_of_any_library_is_told() -> None:
+    assert load("joblib", FORMATS["joblib"].dump(Warning_())).warnings == ("old news",)
+
+
+class Warning_:  # noqa: N801  # a class that warns, and no warning
+    """Warns when it is unpickled."""
+
+    def __setstate__(self, state: Any) -> None:
+        warnings.warn("old news", stacklevel=1)
+
+    def __getstate__(self) -> dict[str, int]:
+        return {"some": 1}

@@ -1,6 +1,9 @@
 """The models that a process keeps loaded."""
 
+import threading
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import cast
 
 import pytest
@@ -9,7 +12,7 @@ from shared.errors import ArtifactCorrupt, ModelNotFound
 from shared.registry import Manifest, Registry
 from tests.unit.estimators import ONE_NUMBER
 from worker.formats import FORMATS, digest
-from worker.model_cache import ModelCache
+from worker.model_cache import LoadedModel, ModelCache, bytes_of
 
 
 class Shelf:
@@ -18,6 +21,7 @@ class Shelf:
     def __init__(self, sizes: Mapping[str, int]) -> None:
         self.sizes = sizes
         self.fetched: list[str] = []
+        self.libraries: dict[str, str] = {}
         self.artifacts = {name: FORMATS["joblib"].dump(f"the estimator {name}") for name in sizes}
         self.registered = {name: digest(artifact) for name, artifact in self.artifacts.items()}
 
@@ -32,11 +36,11 @@ class Shelf:
             size_bytes=self.sizes[name],
             signature=ONE_NUMBER,
             estimator="builtins.str",
-            libraries={},
+            libraries=self.libraries,
             created_at="2026-01-31T12:00:00.000Z",
         )
 
-    def artifact(self, manifest: Manifest) -> bytes:
+    def artifact(self, manifest: Manifest, file: str | None = None) -> bytes:
         self.fetched.append(manifest.model)
         return self.artifacts[manifest.model]
 
@@ -139,3 +143,85 @@ def test_an_unknown_model_costs_no_other_its_place() -> None:
         cache.get("b", 1)
 
     assert kept(cache, shelf) == {"a"}
+
+
+class Watching(Shelf):
+    """Notes which versions the cache has while it loads another."""
+
+    cache: ModelCache
+    seen: list[set[tuple[str, int]]]
+
+    def artifact(self, manifest: Manifest, file: str | None = None) -> bytes:
+        self.seen = [*getattr(self, "seen", []), {(m.manifest.model, m.manifest.version) for m in self.cache.loaded()}]
+        return super().artifact(manifest)
+
+
+def watched(sizes: Mapping[str, int], budget_bytes: int) -> tuple[Watching, ModelCache]:
+    shelf = Watching(sizes)
+    shelf.cache = cache_of(shelf, budget_bytes)
+    return shelf, shelf.cache
+
+
+def versions(cache: ModelCache) -> set[tuple[str, int]]:
+    return {(model.manifest.model, model.manifest.version) for model in cache.loaded()}
+
+
+def test_a_new_version_is_loaded_before_the_old_one_is_dropped() -> None:
+    shelf, cache = watched({"a": 60}, 100)
+    cache.get("a", 1)
+
+    cache.get("a", 2)
+
+    assert shelf.seen[-1] == {("a", 1)}
+    assert versions(cache) == {("a", 2)}
+
+
+def test_other_models_go_before_an_old_version_of_the_same() -> None:
+    shelf, cache = watched({"a": 40, "b": 40}, 100)
+    for name, version in (("a", 1), ("b", 1), ("a", 2)):
+        cache.get(name, version)
+
+    assert shelf.seen[-1] == {("a", 1)}
+    assert versions(cache) == {("a", 1), ("a", 2)}
+
+
+def test_old_versions_stay_as_long_as_their_bytes_fit() -> None:
+    _, cache = watched({"a": 30}, 100)
+    for version in (1, 2, 3, 4):
+        cache.get("a", version)
+
+    assert versions(cache) == {("a", 2), ("a", 3), ("a", 4)}
+
+
+def test_an_accelerated_form_counts_too() -> None:
+    shelf = Shelf({"a": 30})
+    plain = shelf.manifest("a", 1)
+
+    assert bytes_of(plain) == 30
+    assert bytes_of(replace(plain, accelerated={"used": True, "size_bytes": 12})) == 42
+    assert bytes_of(replace(plain, accelerated={"used": False, "reason": "slow"})) == 30
+
+
+def test_threads_that_want_a_version_at_once_load_it_once() -> None:
+    shelf = Shelf({"a": 10, "b": 10})
+    cache = cache_of(shelf, 100)
+    start = threading.Barrier(8)
+
+    def get(number: int) -> LoadedModel:
+        start.wait(timeout=60)
+        return cache.get("ab"[number % 2], 1)
+
+    with ThreadPoolExecutor(8) as pool:
+        models = list(pool.map(get, range(8)))
+
+    assert sorted(shelf.fetched) == ["a", "b"]
+    assert len({id(model) for model in models}) == 2
+
+
+def test_what_was_warned_of_stays_with_the_model() -> None:
+    shelf = Shelf({"a": 10})
+    shelf.libraries = {"joblib": "0.1"}
+
+    (told,) = cache_of(shelf, 100).get("a", 1).warnings
+
+    assert "joblib 0.1" in told

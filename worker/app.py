@@ -16,15 +16,19 @@ from shared.connection import Connections
 from shared.errors import ServiceError, StoreUnavailable
 from shared.files import Files
 from shared.heartbeat import beat_for_ever
+from shared.inputs import Inputs
 from shared.keys import Keys
 from shared.logs import configure_logs
 from shared.process import die_with_parent
 from shared.queue import BATCH, CONTROL, DRAIN, ONLINE, TICK, TRAIN, Doorbell, make_celery
 from shared.registry import Registry
+from shared.schedules import Schedules
 from shared.settings import load_settings
 from shared.storage import Storage
 from shared.store import JobStore
+from worker.drain import caller
 from worker.janitor import Janitor
+from worker.schedules import Scheduler, submitter, surroundings
 
 log = structlog.get_logger()
 
@@ -75,6 +79,15 @@ def make_app() -> Celery:
         registry = Registry(store.connections, store.keys, storage)
         return Janitor(store, batches, files, storage, registry, Doorbell(app).ring, settings)
 
+    def build_scheduler() -> Scheduler:
+        store = JobStore(Connections(settings.redis_address, timeout_seconds=5), settings)
+        storage = Storage.of(settings)
+        registry = Registry(store.connections, store.keys, storage)
+        ring = caller(Doorbell(app).ring)
+        submit = submitter(store, registry, Files(store, settings), Inputs(settings, storage), ring, settings)
+        schedules = Schedules(store.connections, store.keys, storage)
+        return Scheduler(schedules, surroundings(store, registry, submit), settings)
+
     @app.task(name=DRAIN)
     def drain(queue: str) -> None:
         try:
@@ -86,6 +99,7 @@ def make_app() -> Celery:
     def tick() -> None:
         try:
             of_this_process(build_janitor).tick()
+            of_this_process(build_scheduler).run()
         except (ServiceError, RedisError) as error:
             log.warning("janitor.interrupted", reason=getattr(error, "code", type(error).__name__))
 

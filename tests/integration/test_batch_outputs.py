@@ -217,6 +217,22 @@ def test_parquet_columns_of_every_type_can_be_written_as_text(runner: Runner, wr
     )
 
 
+def about(text: str) -> Any:
+    """A field of a result as it is, or if it is a number what is the same but for its last digits."""
+    try:
+        return pytest.approx(float(text), rel=1e-12)
+    except ValueError:
+        return text
+
+
+def as_value(text: str) -> float | str:
+    """A field of a result as the number that it is, or as it is."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
 @pytest.mark.parametrize(
     ("model", "data", "options", "names"),
     [
@@ -257,7 +273,10 @@ def test_the_columns_of_a_prediction_are_what_the_model_gives(
     one, both = (estimators[size].run(data, model=model, **options) for size in (1, 10_000))
 
     assert (one.job.status, result_rows(both)[0]) == (Status.SUCCEEDED, names)
-    assert one.result == both.result
+    # The last digits may depend on how many rows are predicted in one call: other slices are another call.
+    assert [list(map(as_value, row)) for row in result_rows(one)] == [
+        list(map(about, row)) for row in result_rows(both)
+    ]
 
 
 @pytest.mark.parametrize(

@@ -66,6 +66,13 @@ def routes(services: Services) -> Blueprint:
         move = Move(alias=alias, version=wanted.version, expected=ANY, who=WHO, why=wanted.why, details=_origin())
         return _response(name, registry.move(name, move, revision=_revision(registry, name, alias)))
 
+    @blueprint.delete("/models/<name>/aliases/<alias>")
+    @operation("Remove an alias; not production", tag="models", answers={204: None}, headers=("If-Match",))
+    def delete(name: str, alias: str) -> Response:
+        revision = _revision(registry, name, alias)
+        registry.unalias(name, alias, who=WHO, why="removed", revision=revision, details=_origin())
+        return Response(status=204)
+
     @blueprint.post("/models/<name>/rollback")
     @operation(
         "Point production back at the version before; twice goes two versions back",

@@ -278,12 +278,12 @@ class AliasDocument(BaseModel):
 
 
 class MoveDocument(BaseModel):
-    """A move of an alias; `from` is null where it was made."""
+    """A move of an alias; `from` is null where it was made, `to` where it was removed."""
 
     at: str
     alias: str
     from_: Annotated[int | None, Field(alias="from")]
-    to: int
+    to: int | None
     who: str
     why: str
     job_id: str | None

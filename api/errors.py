@@ -29,6 +29,7 @@ STATUS: Final[Mapping[type[ServiceError], int]] = {
     e.IdempotencyKeyReused: 422,
     e.ModelNotFound: 404,
     e.AliasConflict: 412,
+    e.AliasNeeded: 409,
     e.NothingToRollBack: 409,
     e.VersionInUse: 409,
     e.ScheduleNotFound: 404,

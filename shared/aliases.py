@@ -53,9 +53,19 @@ class Move:
     details: Mapping[str, Any] = field(default_factory=dict)
 
     def entry(self) -> bytes:
-        """The history's entry as JSON without its beginning, which the script writes: when, and from where."""
-        told = {"who": self.who, "why": self.why, "job_id": self.job_id, "details": dict(self.details)}
-        return orjson.dumps({"alias": self.alias, "to": self.version} | told)[1:]
+        """What the history says of it; see `entry_of`."""
+        return entry_of(self.alias, self.version, who=self.who, why=self.why, job_id=self.job_id, details=self.details)
+
+
+def entry_of(
+    alias: str, version: int | None, *, who: str, why: str, job_id: str | None = None, details: Mapping[str, Any]
+) -> bytes:
+    """An entry of the history as JSON without its beginning, which the scripts write: when, and from where.
+
+    `version` is None where the alias is removed.
+    """
+    told = {"who": who, "why": why, "job_id": job_id, "details": dict(details)}
+    return orjson.dumps({"alias": alias, "to": version} | told)[1:]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,6 +98,9 @@ def back(history: Sequence[Mapping[str, Any]], there: frozenset[int]) -> int | N
     """
     path: list[int] = []
     for move in reversed(history):
+        if move["to"] is None:  # the alias was removed, and began anew
+            path.clear()
+            continue
         if not path and move["from"] is not None:
             path.append(move["from"])
         if move["details"].get("rollback") and move["to"] in path:

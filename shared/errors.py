@@ -13,6 +13,7 @@ ServiceError
 │   └── TooManyInstances
 ├── ModelNotFound
 ├── AliasConflict               the alias points elsewhere than was expected
+├── AliasNeeded                 production, which can be moved only
 ├── NothingToRollBack
 ├── VersionInUse                an alias or an unfinished job needs the version
 ├── ScheduleNotFound            the model has no schedule
@@ -150,6 +151,12 @@ class AliasConflict(ServiceError):
 
 
 class NothingToRollBack(ServiceError):
+class AliasNeeded(ServiceError):
+    """The alias production cannot be removed, since jobs that name the model alone mean it; move it instead."""
+
+    code = "alias_needed"
+
+
     """There is no version to go back to."""
 
     code = "nothing_to_roll_back"

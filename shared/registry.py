@@ -11,28 +11,40 @@ from typing import Any, Final
 
 import orjson
 
-from shared.aliases import ANY, MOST_MOVES, NAME, PRODUCTION, AliasState, Any_, Move, back, check_alias, load_state
-from shared.catalogue import Catalogue, Model, Resolved, reached
-from shared.connection import Connections, loaded
-from shared.errors import AliasConflict, NothingToRollBack, StorageFailed, StoreFull, StoreUnavailable, VersionInUse
-from shared.keys import Keys
+from shared.aliases import (
+    ANY,
+    MOST_MOVES,
+    NAME,
+    PRODUCTION,
+    AliasState,
+    Any_,
+    Move,
+    back,
+    check_alias,
+    entry_of,
+    load_state,
+)
+from shared.catalogue import Model, Resolved
+from shared.errors import (
+    AliasConflict,
+    AliasNeeded,
+    NothingToRollBack,
+    StorageFailed,
+    VersionInUse,
+)
 from shared.manifest import Manifest
 from shared.records import LeaseLost
-from shared.registry_copy import Restored, stored_models, stored_state, stored_versions, write_copy
-from shared.storage import Storage, artifact_key, version_prefix
+from shared.registry_copy import stored_models
+from shared.registry_upkeep import Upkeep
+from shared.storage import artifact_key
 
 __all__ = ["ANY", "NAME", "PRODUCTION", "AliasState", "Any_", "Manifest", "Model", "Move", "Registry", "Resolved"]
 
-SCRIPTS: Final = ("reserve", "register", "delete_version", "saved", "restore")
 NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
-class Registry(Catalogue):
+class Registry(Upkeep):
     """The catalogue, and how it changes."""
-
-    def __init__(self, connections: Connections, keys: Keys, storage: Storage) -> None:
-        super().__init__(connections, keys, storage)
-        self._scripts = loaded(SCRIPTS)
 
     def reserve(self, name: str, token: str) -> int:
         """The number of a version that is to be made; the same token, such as a job's id, has the same number.
@@ -92,7 +104,7 @@ class Registry(Catalogue):
         Args:
             name: the model.
             move: the wish.
-            revision: that the alias must have; 0 if it must not exist.
+            revision: that the alias must have; None for any.
 
         Raises:
             InvalidRequest: no alias can be called so.
@@ -135,6 +147,35 @@ class Registry(Catalogue):
         )
         return self.move(name, move, revision=now.revision if revision is None else revision)
 
+    def unalias(
+        self,
+        name: str,
+        alias: str,
+        *,
+        who: str,
+        why: str,
+        revision: int | None = None,
+        details: Mapping[str, Any] = NOTHING,
+    ) -> None:
+        """Remove an alias other than production.
+
+        Raises:
+            AliasNeeded: it is production.
+            AliasConflict: it has another revision than the one given.
+            ModelNotFound, StoreUnavailable, StoreFull
+        """
+        if alias == PRODUCTION:
+            self.alias(name, alias)
+            raise AliasNeeded
+        entry = entry_of(alias, None, who=who, why=why, details=details)
+        match self._run("unalias", name, alias, "" if revision is None else revision, entry, MOST_MOVES):
+            case [b"unknown"]:
+                raise self._not_found(name, alias)
+            case [b"conflict", points_to, at]:
+                raise _conflict(name, alias, points_to, at)
+        self._aliases.pop((name, alias), None)
+        self._try_copy(name)
+
     def delete(self, name: str, version: int) -> None:
         """Remove a version that nothing needs; its number is never used again.
 
@@ -157,78 +198,6 @@ class Registry(Catalogue):
         with contextlib.suppress(StorageFailed):  # the janitor tries again
             self.remove(f"{name}@{version}")
         self._try_copy(name)
-
-    # The copy in storage
-
-    def copy(self, name: str) -> None:
-        """Write what Redis holds of a model to storage, until that is as new as the model.
-
-        Raises:
-            StorageFailed, StorageFull, StoreUnavailable
-        """
-        saved = 0
-        while not saved:
-            with reached():
-                pipeline = self._connections.client.pipeline(transaction=True)
-                pipeline.hgetall(self._keys.model(name))
-                pipeline.lrange(self._keys.history(name), 0, -1)
-                record, history = pipeline.execute()
-            if b"last" not in record:
-                return  # Redis was emptied, and the copy is all that there is
-            write_copy(self._storage, name, record, history, lambda version: self._raw(name, version))
-            saved = self._run("saved", name, record.get(b"changes", b"0"))
-
-    def unsaved(self) -> list[str]:
-        """Models whose copy may be older than they are.
-
-        Raises:
-            StoreUnavailable
-        """
-        return self._members(self._keys.unsaved)
-
-    def removed(self) -> list[str]:
-        """Versions that were deleted and whose files may still be there, as `name@version`.
-
-        Raises:
-            StoreUnavailable
-        """
-        return self._members(self._keys.removed)
-
-    def remove(self, reference: str) -> None:
-        """Remove the files of a version that was deleted.
-
-        Raises:
-            StorageFailed, StoreUnavailable
-        """
-        name, _, version = reference.partition("@")
-        self._storage.delete(version_prefix(name, int(version)))
-        with reached():
-            self._connections.client.srem(self._keys.removed, reference)
-
-    def rebuild(self) -> list[Restored]:
-        """Add what storage holds and Redis does not; the models to which something was added, or with damaged files.
-
-        Raises:
-            StorageFailed, StoreUnavailable, StoreFull
-        """
-        found = [self._restore(name, keys) for name, keys in stored_models(self._storage).items()]
-        return [restored for restored in found if restored.versions or restored.aliases or restored.damaged]
-
-    def _restore(self, name: str, keys: frozenset[str]) -> Restored:
-        """Add what storage holds of one model, with files under these keys, and Redis does not."""
-        if not keys:
-            return Restored(model=name)
-        manifests, damaged = stored_versions(self._storage, name, keys)
-        state, more = stored_state(self._storage, name, keys)
-        added = [part for version in sorted(manifests) for part in (version, manifests[version])]
-        versions, aliases = self._run("restore", name, orjson.dumps(state), *added)
-        self._try_copy(name)
-        return Restored(
-            model=name,
-            versions=tuple(versions),
-            aliases=tuple(sorted(alias.decode() for alias in aliases)),
-            damaged=(*damaged, *more),
-        )
 
     def _register(
         self,
@@ -254,21 +223,17 @@ class Registry(Catalogue):
                 state = load_state(alias, [field or None for field in fields])
                 return kept, state or AliasState(alias=alias, version=version, revision=0, moved_at=None)
             case [b"conflict", points_to, at]:
-                where = f"points to {points_to.decode()}" if points_to else "does not exist"
-                raise AliasConflict(
-                    f"{alias} of {name} was moved meanwhile: it {where} now. Read it again, and decide anew.",
-                    version=int(points_to) if points_to else None,
-                    revision=int(at),
-                )
+                raise _conflict(name, alias, points_to, at)
             case [b"lost"]:
                 raise LeaseLost
             case _:
                 raise self._not_found(name, str(version))
 
-    def _try_copy(self, name: str) -> None:
-        """Have the copy follow; where that fails now the model stays among the unsaved, and the janitor does it."""
-        with contextlib.suppress(StorageFailed, StoreUnavailable, StoreFull):
-            self.copy(name)
 
-    def _run(self, script: str, *arguments: str | bytes | int) -> Any:
-        return self._connections.script(self._scripts[script], self._keys.base, *arguments)
+def _conflict(name: str, alias: str, points_to: bytes, revision: bytes) -> AliasConflict:
+    where = f"points to {points_to.decode()}" if points_to else "does not exist"
+    return AliasConflict(
+        f"{alias} of {name} was moved meanwhile: it {where} now. Read it again, and decide anew.",
+        version=int(points_to) if points_to else None,
+        revision=int(revision),
+    )

@@ -142,6 +142,16 @@ def move_alias(place: Place, arguments: argparse.Namespace) -> Iterator[str]:
     yield f"{arguments.name}@{state.alias} points to {state.version} (revision {state.revision})"
 
 
+def remove_alias(place: Place, arguments: argparse.Namespace) -> Iterator[str]:
+    """Remove an alias.
+
+    Raises:
+        ServiceError
+    """
+    place.registry.unalias(arguments.name, arguments.alias, who=operator(), why=arguments.why)
+    yield f"{arguments.name}@{arguments.alias} is removed"
+
+
 def roll_back(place: Place, arguments: argparse.Namespace) -> Iterator[str]:
     """Point production at the version before.
 
@@ -177,6 +187,10 @@ def parser() -> argparse.ArgumentParser:
     alias.add_argument("alias", help="the alias; it is made if there is none")
     alias.add_argument("version", type=int, help="the version's number")
     alias.add_argument("--why", required=True, help="for the history")
+    unalias = _command(commands, "unalias", remove_alias, "remove an alias other than production")
+    unalias.add_argument("name", help="the model's name")
+    unalias.add_argument("alias", help="the alias")
+    unalias.add_argument("--why", default="removed", help="for the history")
     back = _command(commands, "rollback", roll_back, "point production at the version before the current one")
     back.add_argument("name", help="the model's name")
     back.add_argument("--why", default="rolled back", help="for the history")

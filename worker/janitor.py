@@ -90,7 +90,8 @@ class Janitor:
             log.info("janitor.swept", uploads=len(uploads), files=len(files))
 
     def _mend_registry(self) -> None:
-        """Write copies of models in storage that may be old, and remove the files of deleted versions."""
+        """Write copies of models in storage that may be old, and remove the files of versions that are gone."""
+        self._registry.give_up()
         for mend, names in (
             (self._registry.remove, self._registry.removed()),
             (self._registry.copy, self._registry.unsaved()),

@@ -8,4 +8,5 @@ redis.call('SADD', base .. 'unsaved', ARGV[1])
 local number = redis.call('HINCRBY', model, 'last', 1)
 redis.call('HSET', model, 'job:' .. ARGV[2], number)
 redis.call('HINCRBY', model, 'changes', 1)
+redis.call('ZADD', base .. 'reserved', integer(now), ARGV[1] .. '@' .. integer(number) .. ' ' .. ARGV[2])
 return number

@@ -22,7 +22,11 @@ for i = 3, #ARGV, 2 do
   last = math.max(last, tonumber(number))
 end
 redis.call('HSET', model, 'last', integer(last))
-for token, number in pairs(about.reserved) do redis.call('HSETNX', model, 'job:' .. token, number) end
+for token, number in pairs(about.reserved) do
+  if redis.call('HSETNX', model, 'job:' .. token, number) == 1 then
+    redis.call('ZADD', base .. 'reserved', integer(now), name .. '@' .. number .. ' ' .. token)
+  end
+end
 for alias, state in pairs(about.aliases) do
   if redis.call('HEXISTS', model, 'v:' .. state[1]) == 1 and redis.call('HSETNX', model, 'alias:' .. alias, state[1]) == 1 then
     redis.call('HSET', model, 'revision:' .. alias, state[2], 'moved:' .. alias, state[3])

@@ -43,6 +43,7 @@ ROUTES: dict[str, tuple[str, str, Any, bool]] = {
     "drift": ("GET", "/models/linear/drift", None, True),
     "keep-schedule": ("PUT", "/models/linear/schedule", SCHEDULE, True),
     "show-schedule": ("GET", "/models/linear/schedule", None, True),
+    "delete-alias": ("DELETE", "/models/linear/aliases/production", None, True),
     "delete-schedule": ("DELETE", "/models/linear/schedule", None, True),
     "ready": ("GET", "/readyz", None, True),
     "healthy": ("GET", "/healthz", None, False),

@@ -13,7 +13,7 @@ from deploy.commands import root
 from shared.registry import PRODUCTION, Registry
 from shared.settings import Settings
 from shared.storage import Storage, manifest_key
-from tests.integration.registries import add_versions
+from tests.integration.registries import add_versions, move_to
 from tests.models import registry_of
 from tests.processes import RedisServer, clean_environment
 
@@ -57,6 +57,14 @@ def test_an_alias_is_moved_with_who_and_why(command: Command, registry: Registry
     assert outcome(done) == (0, ["home@canary points to 2 (revision 1)"], [])
     (moved,) = registry.history("home", "canary")
     assert (moved["who"], moved["why"]) == (f"{getpass.getuser()}@{socket.gethostname()}", "try it on a few")
+
+
+def test_an_alias_is_removed(command: Command, registry: Registry) -> None:
+    registry.move("home", move_to(2, None, alias="canary"))
+
+    assert outcome(command("unalias", "home", "canary")) == (0, ["home@canary is removed"], [])
+
+    assert registry.model("home").aliases == {"production": 3}
 
 
 def test_production_is_rolled_back(command: Command, registry: Registry) -> None:
@@ -108,6 +116,8 @@ def test_a_rebuild_names_what_is_damaged_and_does_the_rest(
         pytest.param(("alias", "hom", "canary", "1", "--why", "x"), "There is no model 'hom'", id="unknown-model"),
         pytest.param(("delete", "home", "3"), "production points to it", id="in-use"),
         pytest.param(("delete", "home", "9"), "no version or alias '9'", id="unknown-deletion"),
+        pytest.param(("unalias", "home", "production"), "production cannot be removed", id="production"),
+        pytest.param(("unalias", "home", "canary"), "no version or alias 'canary'", id="unknown-alias"),
         pytest.param(("rollback", "hom"), "There is no model 'hom'", id="unknown-rollback"),
         pytest.param(("register", "home", "nowhere.skops"), "nowhere.skops", id="no-artifact"),
     ],

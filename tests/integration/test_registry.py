@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from shared.aliases import MOST_MOVES
-from shared.errors import AliasConflict, ModelNotFound, NothingToRollBack, StoreFull
+from shared.errors import AliasConflict, AliasNeeded, ModelNotFound, NothingToRollBack, StoreFull
 from shared.records import LeaseLost
 from shared.registry import ANY, PRODUCTION, Registry
 from shared.settings import Settings
@@ -238,6 +238,42 @@ def test_an_alias_that_does_not_exist_is_not_found(registry: Registry) -> None:
 
     with pytest.raises(ModelNotFound, match="no version or alias 'canary'"):
         registry.alias("home", "canary")
+
+
+def test_a_removed_alias_is_gone_and_its_history_says_so(registry: Registry) -> None:
+    add_versions(registry, 2)
+    registry.move("home", move_to(1, None, alias="canary"))
+
+    registry.unalias("home", "canary", who="ann", why="over")
+
+    with pytest.raises(ModelNotFound):
+        registry.resolve("home@canary")
+    assert [(move["from"], move["to"], move["why"]) for move in registry.history("home", "canary")] == [
+        (1, None, "over"),
+        (None, 1, "better"),
+    ]
+    assert registry.move("home", move_to(2, None, alias="canary")).revision == 3
+
+
+def test_an_alias_of_another_revision_is_not_removed(registry: Registry) -> None:
+    add_versions(registry, 2)
+    registry.move("home", move_to(1, None, alias="canary"))
+    registry.move("home", move_to(2, 1, alias="canary"))
+
+    with pytest.raises(AliasConflict) as refused:
+        registry.unalias("home", "canary", who="ann", why="over", revision=1)
+
+    assert (refused.value.version, refused.value.revision) == (2, 2)
+    assert registry.alias("home", "canary").version == 2
+
+
+def test_production_cannot_be_removed(registry: Registry) -> None:
+    add_versions(registry, 1)
+
+    with pytest.raises(AliasNeeded):
+        registry.unalias("home", PRODUCTION, who="ann", why="over")
+
+    assert registry.alias("home", PRODUCTION).version == 1
 
 
 def test_the_history_keeps_the_newest_moves(registry: Registry, store: JobStore) -> None:

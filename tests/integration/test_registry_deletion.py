@@ -13,6 +13,7 @@ from shared.queue import BATCH
 from shared.records import AliasMoved, Outcome, Submission
 from shared.registry import Registry
 from shared.settings import Settings
+from shared.storage import Storage, artifact_key, version_prefix
 from shared.store import JobStore
 from tests.integration.registries import add_versions, manifest_of, move_to
 from tests.integration.test_job_store import pull, submission
@@ -184,3 +185,35 @@ def test_a_job_can_be_cancelled_until_its_version_is_registered(store: JobStore,
         refused = True
 
     assert refused is (phase == "registering")
+
+
+def test_a_number_whose_version_never_came_is_given_up_with_its_files(registry: Registry, settings: Settings) -> None:
+    version, storage = registry.reserve("home", "dead"), Storage.of(settings)
+    storage.put(artifact_key("home", version, "artifact-1234"), b"half of it")
+
+    assert registry.give_up(0) == 1
+
+    assert registry.removed() == [f"home@{version}"]
+    registry.remove(f"home@{version}")
+    assert list(storage.list(version_prefix("home", version))) == []
+    with pytest.raises(ModelNotFound):
+        registry.add(manifest_of(version), b"bytes")
+    assert registry.reserve("home", "next") == version + 1
+
+
+def test_numbers_that_were_reserved_of_late_or_are_registered_stay(registry: Registry) -> None:
+    registry.reserve("home", "at-work")
+
+    assert registry.give_up() == 0
+    assert registry.give_up(0) == 1
+    assert [manifest.version for manifest in registry.model("home").versions] == [2, 1]
+
+
+@pytest.mark.parametrize("status", ["queued", "running"])
+def test_a_number_of_an_unfinished_job_is_not_given_up(registry: Registry, store: JobStore, status: str) -> None:
+    version = registry.reserve("home", "j1")
+    store.connections.client.hset(store.keys.job("j1"), "status", status)
+
+    assert registry.give_up(0) == 0
+
+    assert registry.add(manifest_of(version), b"bytes").version == version

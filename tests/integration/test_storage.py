@@ -392,3 +392,12 @@ def test_a_file_that_is_not_in_the_bucket_is_not_found(at_s3: S3Server, tmp_path
         inputs.check(at_s3.url("in/nothing.csv"))
 
     assert caught.value.errors[0]["code"] == "uri_not_found"
+
+
+def test_a_list_holds_every_file_below_a_folder_and_no_other(storage: Storage) -> None:
+    for key in ("models/a/1/artifact", "models/a/aliases.json", "models/ab/aliases.json", "other/a"):
+        storage.put(key, b"bytes")
+
+    assert sorted(storage.list("models/a")) == ["models/a/1/artifact", "models/a/aliases.json"]
+    assert len(list(storage.list("models"))) == 3
+    assert list(storage.list("nothing")) == []

@@ -120,6 +120,20 @@ def test_the_history_says_who_when_why_from_and_to(http: Http, home: str, put: C
     assert newest["at"] == http("GET", f"/models/{home}/aliases/production").json["moved_at"]
 
 
+def test_an_alias_can_be_removed_but_not_production(http: Http, home: str, put: Callable[..., Answer]) -> None:
+    put(2, "canary")
+
+    stale = http("DELETE", f"/models/{home}/aliases/canary", If_Match='"7"')
+    removed = http("DELETE", f"/models/{home}/aliases/canary", If_Match='"1"')
+    again = http("DELETE", f"/models/{home}/aliases/canary")
+    production = http("DELETE", f"/models/{home}/aliases/production")
+
+    assert (code(stale), removed.status) == ((412, "alias_moved"), 204)
+    assert (code(again), code(production)) == ((404, "model_not_found"), (409, "alias_needed"))
+    assert code(http("POST", "/jobs", {"model": f"{home}@canary", "instances": ROW})) == (404, "model_not_found")
+    assert http("GET", f"/models/{home}").json["aliases"] == {"production": 3}
+
+
 def test_production_goes_back_one_version_at_a_time(http: Http, home: str) -> None:
     answers = [http("POST", f"/models/{home}/rollback", {"why": "worse"}) for _ in range(3)]
 

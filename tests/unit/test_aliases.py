@@ -54,6 +54,14 @@ def test_the_oldest_move_that_is_kept_still_says_where_it_came_from() -> None:
     assert back(moves(1, 2, 3)[:1], EVERY) == 2
 
 
+def test_an_alias_that_was_removed_begins_anew() -> None:
+    removed: dict[str, Any] = {"from": 2, "to": None, "details": {}}
+    anew: dict[str, Any] = {"from": None, "to": 3, "details": {}}
+
+    assert back([anew, removed, *moves(1, 2)], EVERY) is None
+    assert back([{"from": 3, "to": 4, "details": {}}, anew, removed, *moves(1, 2)], EVERY) == 3
+
+
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=12))
 def test_rollbacks_undo_the_moves_in_reverse_and_come_to_an_end(versions: list[int]) -> None:
     different = [version for version, before in zip(versions, [0, *versions], strict=False) if version != before]

@@ -154,13 +154,3 @@ def test_parts_and_unpacked_pieces_sort_as_the_rows_do() -> None:
     assert parts[0] == "jobs/j/parts/00000009-31.csv"
     assert sorted(pieces) == pieces
     assert pieces[1] == "jobs/j/unpacked/000000000009"
-
-
-def test_a_list_holds_every_file_below_a_folder_and_no_other(tmp_path: Path) -> None:
-    storage = Storage(tmp_path.as_uri())
-    for key in ("models/a/1/artifact", "models/a/aliases.json", "models/ab/aliases.json", "other/a"):
-        storage.put(key, b"bytes")
-
-    assert sorted(storage.list("models/a")) == ["models/a/1/artifact", "models/a/aliases.json"]
-    assert len(list(storage.list("models"))) == 3
-    assert list(storage.list("nothing")) == []

@@ -32,6 +32,7 @@ ServiceError
 ├── FileInUse                   an unfinished job reads the file
 ├── InputGone                   the file of a job that is to be retried
 ├── InputChanged                the file that a job reads
+├── TrainingFailed              a fit raised, or no candidate could be fitted
 └── ModelUnusable               an artifact that cannot be loaded or registered
     ├── UnsafeArtifact
     └── ArtifactCorrupt
@@ -150,13 +151,13 @@ class AliasConflict(ServiceError):
         self.revision = revision
 
 
-class NothingToRollBack(ServiceError):
 class AliasNeeded(ServiceError):
     """The alias production cannot be removed, since jobs that name the model alone mean it; move it instead."""
 
     code = "alias_needed"
 
 
+class NothingToRollBack(ServiceError):
     """There is no version to go back to."""
 
     code = "nothing_to_roll_back"
@@ -266,6 +267,12 @@ class InputChanged(ServiceError):
     code = "input_changed"
 
 
+class TrainingFailed(ServiceError):
+    """The model could not be trained."""
+
+    code = "training_failed"
+
+
 class ModelUnusable(ServiceError):
     """The model's artifact cannot be used."""
 
@@ -276,6 +283,11 @@ class UnsafeArtifact(ModelUnusable):
     """The artifact holds types that are not trusted."""
 
     code = "unsafe_artifact"
+
+    def __init__(self, message: str | None = None, *, errors: Sequence[Mapping[str, Any]] = ()) -> None:
+        """Keep one entry {code, type, message} for each type that is not trusted."""
+        super().__init__(message, errors=errors)
+        self.errors: tuple[dict[str, Any], ...] = tuple(map(dict, errors))
 
 
 class ArtifactCorrupt(ModelUnusable):

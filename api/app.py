@@ -7,7 +7,7 @@ import structlog
 from flask import Flask, Response, g, request
 from flask_swagger_ui import get_swaggerui_blueprint
 
-from api import aliases, drift, errors, events, files, jobs, models, openapi, operations, schedules, training
+from api import aliases, artifacts, drift, errors, events, files, jobs, models, openapi, operations, schedules, training
 from api.headers import json_response, take_request_id
 from api.services import build_services
 from shared.logs import configure_logs
@@ -39,7 +39,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.config["SERVICES"] = services
     app.url_map.strict_slashes = False
     errors.install(app)
-    for room in (jobs, events, files, models, aliases, training, drift, schedules, operations):
+    for room in (jobs, events, files, models, artifacts, aliases, training, drift, schedules, operations):
         app.register_blueprint(room.routes(services))
     _serve_document(app)
     _carry_request_ids(app)

@@ -10,7 +10,7 @@ from flask import Request
 
 from api.forms import missing_part, parts, refused_part, small
 from api.media import FORMATS, format_by_name, header_line, is_plain_csv
-from api.options import QUERY, batch_options, form_options, kind_of, query_options
+from api.options import QUERY, batch_options, check_training, form_options, kind_of, query_options
 from api.services import Services
 from api.submission import Draft, Origin, checked_metadata, checked_ttl, spec_of
 from api.uploads import HEAD_BYTES, Head, Received, announced, body_of, peek, receive
@@ -18,6 +18,7 @@ from api.wire import BatchRequest, parse
 from shared.batch import Input
 from shared.dialect import check_columns, header_names
 from shared.job import Spec, new_job_id
+from shared.manifest import Manifest
 from shared.queue import BATCH
 from shared.records import Submission
 from shared.requests import (
@@ -32,7 +33,6 @@ from shared.requests import (
 )
 from shared.signature import Signature
 from shared.storage import input_key, job_prefix
-from shared.training import TrainOptions
 
 # What may be wanted of a file.
 Wanted = BatchRequest | TrainRequest
@@ -237,10 +237,12 @@ def _draft(services: Services, wanted: Wanted, input: Input, origin: Origin, job
     ttl_seconds = checked_ttl(wanted.result_ttl_seconds, services.settings)
     if isinstance(wanted, TrainingRequest):
         checked_metadata(wanted.metadata, services.settings.max_metadata_bytes)
-        return train_submission(
+        job = train_submission(
             services.registry, wanted, wanted.model, input, job_id=job_id, ttl_seconds=ttl_seconds,
             request_id=origin.request_id, traceparent=origin.traceparent,
         )  # fmt: skip
+        check_training(wanted, _base(services, job.spec))
+        return job
     resolved = services.registry.resolve(wanted.model, fresh=True)
     manifest = resolved.manifest
     manifest.signature.check_method(wanted.method, wanted.top_k)
@@ -267,12 +269,16 @@ def _over(spec: Spec, wanted: Wanted, input: Input) -> Spec:
     return replace(spec, train=replace(spec.train, input=input))
 
 
+def _base(services: Services, spec: Spec) -> Manifest:
+    """The version that a training starts from."""
+    assert spec.train is not None  # noqa: S101  # the job is a training
+    return services.registry.resolve(spec.train.recipe.base or spec.requested).manifest
+
+
 def _needed(services: Services, spec: Spec) -> tuple[Signature, str | None, tuple[str, ...]]:
     """The columns that a job's file must have: those of a signature, the key, and the included ones."""
     if spec.train is not None:
-        base: TrainOptions = spec.train
-        signature = services.registry.resolve(base.recipe.base or spec.requested).manifest.signature
-        return training_columns(base, signature), None, ()
+        return training_columns(spec.train, _base(services, spec).signature), None, ()
     assert spec.batch is not None  # noqa: S101  # it is a job over a file
     signature = services.registry.manifest(spec.model, spec.version).signature
     return signature, spec.batch.key_column, spec.batch.include

@@ -11,6 +11,7 @@ class FaultDocument(BaseModel):
     row: int | None = None
     column: str | None = None
     pointer: str | None = None
+    type: str | None = None  # of an artifact: one that is not trusted
     code: str
     message: str
 
@@ -182,6 +183,21 @@ class ResultDocument(BaseModel):
     warnings: list[str]
     errors: list[FaultDocument]
     predictions: list[Any]
+
+
+class RegisteredDocument(BaseModel):
+    """The version that a train or register job made; of a training with the outcome of its gate, in numbers."""
+
+    job_id: str
+    model: str
+    version: int
+    sha256: str
+    alias: str | None  # what points to it since
+    promoted: bool  # whether that is production
+    parent: int | None = None
+    metrics: dict[str, float] = {}
+    gate: dict[str, Any] = {}
+    params: dict[str, Any] = {}
 
 
 class FeatureDocument(BaseModel):

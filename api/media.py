@@ -26,6 +26,8 @@ ENDINGS: Final[Mapping[str, Format]] = {
     ".jsonl": "ndjson",
     ".parquet": "parquet",
 }
+# What an artifact may be sent as by itself; what it is, its first bytes or the query say.
+ARTIFACTS: Final = ("application/octet-stream", "application/zip", "application/x-skops", "application/onnx")
 PARQUET: Final = b"PAR1"
 COMPRESSED: Final = {"gzip": b"\x1f\x8b", "zstd": b"\x28\xb5\x2f\xfd"}
 UTF8_MARK: Final = b"\xef\xbb\xbf"
@@ -66,12 +68,12 @@ def header_line(head: bytes, dialect: Dialect, *, whole: bool) -> bytes | None:
     return text if whole else None
 
 
-def unsupported(media_type: str, taken: Iterable[str]) -> RequestFault:
-    """The fault of a body of another media type."""
+def unsupported(media_type: str, taken: Iterable[str], advice: str = "add -H 'Content-Type: text/csv'") -> RequestFault:
+    """The fault of a body of another media type; `advice` is for who uses curl."""
     if media_type == "application/x-www-form-urlencoded":
-        found = f"curl calls it {media_type} unless told otherwise: add -H 'Content-Type: text/csv'"
+        found = f"curl calls it {media_type} unless told otherwise: {advice}"
     elif media_type:
         found = f"this is {media_type[:100]}"
     else:
-        found = "this is of no type; with curl, add -H 'Content-Type: text/csv'"
+        found = f"this is of no type; with curl, {advice}"
     return RequestFault(415, "unsupported_media_type", f"Send one of {', '.join(taken)}; {found}.")

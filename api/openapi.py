@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from api.documents import ProblemDocument
-from api.media import FORM, FORMATS
+from api.media import ARTIFACTS, FORM, FORMATS
 from shared import __version__
 
 View = TypeVar("View", bound=Callable[..., Any])
@@ -60,7 +60,8 @@ def operation(
 ) -> Callable[[View], View]:
     """Describe a view for the document.
 
-    `upload`: the body may be a file, or a form with the part `file`; "job" for one whose part `job` says what to do.
+    `upload`: the body may be a file, or a form with the part `file`; "job" for one whose part `job` says what to do;
+    "artifact" for a form with the parts `artifact`, `sample` and `options`, or the artifact alone.
     `downloads`: the answer may be a file.
     """
 
@@ -142,7 +143,9 @@ def _operation(rule: Any, method: str, about: Mapping[str, Any]) -> dict[str, An
     if about["downloads"]:
         described["responses"]["200"]["content"] |= {media_type: {} for media_type in FILE_TYPES}
     content = {} if about["body"] is None else {"application/json": {"schema": _schema(about["body"])}}
-    if about["upload"] is not None:
+    if about["upload"] == "artifact":
+        content = _artifact(about["body"])
+    elif about["upload"] is not None:
         content |= _upload(about["body"] if about["upload"] == "job" else None)
     if content:
         # A retry may come without a body, and repeats the failed rows then; so may a rollback.
@@ -158,6 +161,12 @@ def _upload(job: Answer) -> dict[str, Any]:
         fields["job"] = _schema(job[1:] if isinstance(job, tuple) else job)
     form = {"type": "object", "properties": fields, "required": sorted(fields)}
     return {FORM: {"schema": form}} | {media_type: {} for media_type in FORMATS}
+
+
+def _artifact(options: Answer) -> dict[str, Any]:
+    fields: dict[str, Any] = {"artifact": {}, "sample": {}, "options": _schema(options)}
+    form = {"type": "object", "properties": fields, "required": ["artifact"]}
+    return {FORM: {"schema": form}} | {media_type: {} for media_type in ARTIFACTS}
 
 
 def _answer(status: int, answer: Answer) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The options of a batch job, as JSON or as a query says them."""
 
 import csv
+import difflib
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -9,7 +10,9 @@ from werkzeug.datastructures import MultiDict
 from api.errors import RequestFault
 from api.wire import BatchRequest, loads
 from shared.batch import BatchOptions, Input
-from shared.requests import FileOptions, InputRequest, TrainRequest, fault
+from shared.manifest import Manifest
+from shared.requests import FileOptions, InputRequest, TrainingRequest, TrainRequest, fault
+from shared.training import CLASSIFICATION_METRICS, REGRESSION_METRICS
 
 # What the query says as text and JSON by its type; the rest is text in both.
 NUMBERS: Final[Mapping[str, Callable[[str], int | float]]] = {
@@ -52,6 +55,11 @@ def kind_of(raw: Any, *, with_file: bool = False) -> str:
     given = fields.get("kind", there)
     if given == "train":
         return "train"
+    if given == "register":
+        message = "To register an artifact, send it to /models/<name>/versions; register is no kind of job to ask for."
+        raise fault("/kind", "unknown_kind", message)
+    if given not in ("predict", "batch"):
+        raise fault("/kind", "unknown_kind", f"kind must be predict, batch or train, not {str(given)[:40]}.")
     if given == "predict" != there:
         raise fault("/kind", "kind_mismatch", "A job over a file is of kind batch; predict takes rows, as instances.")
     if given == "batch" != there:
@@ -66,7 +74,7 @@ def form_options(job: bytes) -> Any:
         RequestFault: it is no JSON.
         InvalidRequest: it is about another file than that of the form.
     """
-    raw = loads(job)
+    raw = loads(job, "The part job")
     kind_of(raw, with_file=True)
     given = raw.get("input") if isinstance(raw, dict) else None
     if isinstance(given, dict) and not {"file_id", "uri"}.isdisjoint(given):
@@ -101,13 +109,35 @@ def _typed(name: str, value: str) -> Any:
     if name in FLAG_NAMES:
         return FLAGS.get(value.lower(), value)
     if name in OBJECTS:
-        return loads(value.encode())
+        return loads(value.encode(), f"The parameter {name}")
     if name in NUMBERS:
         try:
             return NUMBERS[name](value)
         except ValueError:
             return value
     return value
+
+
+def check_training(wanted: TrainingRequest, base: Manifest) -> None:
+    """See what can be seen of a training before its rows are read.
+
+    Raises:
+        InvalidRequest: the gate has no such metric for the model; there is nothing to append to.
+    """
+    metric, classes = wanted.gate.metric, base.signature.classes
+    known = REGRESSION_METRICS if classes is None else CLASSIFICATION_METRICS
+    if metric is not None and metric not in known:
+        close = difflib.get_close_matches(metric, known, n=1)
+        hint = f"did you mean {close[0]}? For" if close else "for"
+        kind = "regression" if classes is None else "classification"
+        message = f"{metric[:40]!r} is no metric of {kind}, which {base.model}@{base.version} does; {hint} it there are"
+        raise fault("/gate/metric", "unknown_metric", f"{message} {', '.join(known)}.")
+    if wanted.combine == "append" and base.data.get("file") is None:
+        message = (
+            f"The rows that {base.model}@{base.version} was trained on are not kept; send all rows, with "
+            "combine=replace."
+        )
+        raise fault("/combine", "nothing_to_append_to", message)
 
 
 def batch_options(wanted: BatchRequest, input: Input) -> BatchOptions:

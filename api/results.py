@@ -3,7 +3,7 @@
 import orjson
 from flask import Blueprint, Response, request
 
-from api.documents import ResultDocument
+from api.documents import RegisteredDocument, ResultDocument
 from api.downloads import serve
 from api.headers import json_response
 from api.openapi import operation
@@ -23,9 +23,10 @@ def add_routes(blueprint: Blueprint, services: Services) -> None:
 
     @blueprint.get("/jobs/<job_id>/result")
     @operation(
-        "The result by itself; of a job over a file the file, also what a failed or cancelled one had done",
+        "The result by itself; of a job over a file the file, also what a failed or cancelled one had done; of a "
+        "training the version that it made",
         tag="jobs",
-        answers={200: ResultDocument, 206: None, 304: None},
+        answers={200: (ResultDocument, RegisteredDocument), 206: None, 304: None},
         headers=CONDITIONS,
         downloads=True,
     )

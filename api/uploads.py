@@ -28,6 +28,7 @@ HEAD_BYTES: Final = 2**20
 KEEP_SECONDS: Final = 30
 # How long a client has to notice that it was answered before it had sent all.
 DRAIN_SECONDS: Final = 2
+EMPTY: Final = "The file is empty; send at least a row."
 
 # Looks at the first bytes, and whether they are all; False: more of them are needed.
 Examine = Callable[[bytes, bool], bool]
@@ -132,12 +133,15 @@ def _drained(body: bytes, rest: IO[bytes]) -> Iterator[bytes]:
 class Head:
     """The first bytes of a file that comes, looked at until they have told what they can."""
 
-    def __init__(self, examine: Examine, *, bounded: bool = True, encoding: str = "identity") -> None:
+    def __init__(
+        self, examine: Examine, *, bounded: bool = True, encoding: str = "identity", empty: str = EMPTY
+    ) -> None:
         self.bytes = b""
         self.told = False
         self._examine = examine
         self._bounded = bounded
         self._encoding = encoding
+        self._empty = empty
         self._admitted = False
 
     def add(self, block: bytes) -> None:
@@ -154,8 +158,7 @@ class Head:
     def end(self) -> None:
         """There are no more bytes. Raises as `add` does."""
         if not self.bytes:
-            message = "The file is empty; send at least a row."
-            raise InvalidRequest(message, errors=[{"code": "empty_file", "message": message}])
+            raise InvalidRequest(self._empty, errors=[{"code": "empty_file", "message": self._empty}])
         self._look(whole=len(self.bytes) < HEAD_BYTES)
 
     def _look(self, *, whole: bool) -> None:

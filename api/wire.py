@@ -1,7 +1,8 @@
 """Bodies of requests: they are validated with these models, which the OpenAPI document shows."""
 
+import difflib
 import itertools
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import orjson
 from flask import Request
@@ -61,7 +62,7 @@ class BatchRequest(CommonRequest, FileOptions):
     ] = None
     include: Annotated[
         Literal["all"] | list[str], Field(description='input columns that the result repeats: "all", or their names')
-    ] = []  # noqa: RUF012  # pydantic copies it
+    ] = []  # pydantic copies it
     output_format: Annotated[Format | None, Field(description="of the result; by default that of the file")] = None
     output_compression: Annotated[Compression, Field(description="of the result; Parquet has its own")] = "none"
     keep_failed_rows: Annotated[
@@ -99,8 +100,8 @@ def read_json(request: Request) -> Any:
     return loads(body)
 
 
-def loads(body: bytes) -> Any:
-    """Bytes as JSON.
+def loads(body: bytes, what: str = "The body") -> Any:
+    """Bytes as JSON; `what` they are called in the message if they are none.
 
     Raises:
         RequestFault: 400, they are none.
@@ -111,7 +112,7 @@ def loads(body: bytes) -> Any:
         raise RequestFault(
             400,
             "malformed_json",
-            f"The body is not JSON: {error}. NaN and Infinity are not JSON; send null for a missing value.",
+            f"{what} is not JSON: {error}. NaN and Infinity are not JSON; send null for a missing value.",
         ) from error
 
 
@@ -125,32 +126,42 @@ def parse(model: type[M], raw: Any) -> M:
         raise InvalidRequest("The body must be a JSON object.")
     unknown = list(itertools.islice((name for name in raw if name not in model.model_fields), MOST_ERRORS))
     if unknown:
-        fields = ", ".join(model.model_fields)
-        faults = [
-            {
-                "pointer": f"/{escaped(name)}",
-                "code": "unknown_field",
-                "message": f"{name[:100]} is not a field; the fields are {fields}.",
-            }
-            for name in unknown
-        ]
-        raise InvalidRequest(str(faults[0]["message"]), errors=faults)
+        faults = [_unknown(f"/{escaped(name)}", name, model) for name in unknown]
+        raise InvalidRequest(faults[0]["message"], errors=faults)
     try:
         return model.model_validate(raw)
     except ValidationError as error:
-        faults = [
-            {
-                "pointer": "".join(f"/{escaped(part)}" for part in fault["loc"]),
-                "code": fault["type"],
-                "message": _message(fault),
-            }
-            for fault in error.errors(include_url=False, include_context=False)[:MOST_ERRORS]
-        ]
-        raise InvalidRequest(str(faults[0]["message"]), errors=faults) from error
+        found = error.errors(include_url=False, include_context=False)[:MOST_ERRORS]
+        faults = [_fault(fault, model) for fault in found]
+        raise InvalidRequest(faults[0]["message"], errors=faults) from error
 
 
-def _message(fault: Any) -> str:
-    place = ".".join(str(part) for part in fault["loc"])
-    if fault["type"] == "missing":
-        return f"{place} is missing."
-    return f"{place}: {fault['msg'][0].lower()}{fault['msg'][1:]}."
+def _fault(fault: Any, model: type[BaseModel]) -> dict[str, str]:
+    place, pointer = ".".join(map(str, fault["loc"])), "".join(f"/{escaped(part)}" for part in fault["loc"])
+    match fault["type"]:
+        case "extra_forbidden" if (inner := _within(model, fault["loc"][0])) is not None:
+            return _unknown(pointer, place, inner)
+        case "missing":
+            message = f"{place} is missing."
+        case "model_type":
+            message = f"{place} must be a JSON object."
+        case _:
+            message = f"{place}: {fault['msg'][0].lower()}{fault['msg'][1:]}."
+    return {"pointer": pointer, "code": fault["type"], "message": message}
+
+
+def _within(model: type[BaseModel], name: str | int) -> type[BaseModel] | None:
+    """What a field holds, if that has fields itself."""
+    field = model.model_fields.get(str(name))
+    kind = None if field is None else field.annotation
+    inner = (one for one in (kind, *get_args(kind)) if isinstance(one, type) and issubclass(one, BaseModel))
+    return next(inner, None)
+
+
+def _unknown(pointer: str, place: str, model: type[BaseModel]) -> dict[str, str]:
+    """The fault of a field that is none; `place` has those that it is within before it."""
+    fields = list(model.model_fields)
+    close = difflib.get_close_matches(place.rpartition(".")[2], fields, n=1)
+    hint = f"did you mean {close[0]}? The" if close else "the"
+    message = f"{place[:100]} is not a field; {hint} fields are {', '.join(fields)}."
+    return {"pointer": pointer, "code": "unknown_field", "message": message}

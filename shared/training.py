@@ -10,6 +10,10 @@ from shared.dialect import Dialect
 Promote = Literal["auto", "manual", "never"]
 Combine = Literal["replace", "append"]
 
+# As worker/training/metrics.py has them.
+REGRESSION_METRICS: Final = ("rmse", "mae", "r2")
+CLASSIFICATION_METRICS: Final = ("log_loss", "accuracy", "f1", "roc_auc")
+
 # The alias of a challenger that passed its gate and waits for somebody to promote it.
 CHALLENGER: Final = "challenger"
 

@@ -1,5 +1,6 @@
 """Every error of every route is an RFC 9457 problem document with a request id."""
 
+import io
 import re
 from typing import Any
 
@@ -15,6 +16,7 @@ from shared.errors import InvalidRequest, QueueFull, ServiceError, UnsafeArtifac
 from tests.contract.conftest import MakeApp
 
 JOB = {"model": "linear", "instances": [[1, 2, 3]]}
+TRAINING = {"input": {"file_id": "f1"}, "target": "price"}
 SCHEDULE = {"cron": "0 3 * * *", "input": {"file_id": "f1"}, "target": "price"}
 # Method, path, JSON body, and whether the route needs the store.
 ROUTES: dict[str, tuple[str, str, Any, bool]] = {
@@ -35,15 +37,17 @@ ROUTES: dict[str, tuple[str, str, Any, bool]] = {
     "events": ("GET", "/jobs/j1/events", None, True),
     "list-models": ("GET", "/models", None, True),
     "show-model": ("GET", "/models/linear", None, True),
+    "send-artifact": ("POST", "/models/linear/versions", None, True),
+    "retrain": ("POST", "/models/linear/retrain", TRAINING, True),
     "show-version": ("GET", "/models/linear/versions/1", None, True),
     "delete-version": ("DELETE", "/models/linear/versions/1", None, True),
     "show-alias": ("GET", "/models/linear/aliases/production", None, True),
     "move-alias": ("PUT", "/models/linear/aliases/production", {"version": 1}, True),
+    "delete-alias": ("DELETE", "/models/linear/aliases/production", None, True),
     "rollback": ("POST", "/models/linear/rollback", {"why": "worse"}, True),
     "drift": ("GET", "/models/linear/drift", None, True),
     "keep-schedule": ("PUT", "/models/linear/schedule", SCHEDULE, True),
     "show-schedule": ("GET", "/models/linear/schedule", None, True),
-    "delete-alias": ("DELETE", "/models/linear/aliases/production", None, True),
     "delete-schedule": ("DELETE", "/models/linear/schedule", None, True),
     "ready": ("GET", "/readyz", None, True),
     "healthy": ("GET", "/healthz", None, False),
@@ -55,8 +59,8 @@ ROUTES: dict[str, tuple[str, str, Any, bool]] = {
 NEEDING_THE_STORE = [
     pytest.param(method, path, body, id=name)
     for name, (method, path, body, needs) in ROUTES.items()
-    # Readiness has an answer of its own, and a test below; so has a file, which is no JSON.
-    if needs and name not in ("ready", "send-file")
+    # Readiness has an answer of its own, and a test below; so have files, which are no JSON.
+    if needs and name not in ("ready", "send-file", "send-artifact")
 ]
 WITHOUT_THE_STORE = [
     pytest.param(method, path, id=name) for name, (method, path, _, needs) in ROUTES.items() if not needs
@@ -111,9 +115,17 @@ def test_a_store_that_is_away_is_a_503_that_says_when_to_come_back(
     check_problem(response, 503, "store_unavailable")
 
 
-@pytest.mark.parametrize("path", ["/jobs?model=linear", "/files"])
+@pytest.mark.parametrize("path", ["/jobs?model=linear", "/files", "/models/linear/retrain?target=y"])
 def test_a_file_that_comes_while_the_store_is_away_is_a_503(client: FlaskClient, path: str) -> None:
     response = client.post(path, data=b"x1,x2,x3\n1,2,3\n", content_type="text/csv")
+
+    check_problem(response, 503, "store_unavailable")
+
+
+def test_an_artifact_that_comes_while_the_store_is_away_is_a_503(client: FlaskClient) -> None:
+    form = {"artifact": (io.BytesIO(b"PK"), "model.skops"), "sample": (io.BytesIO(b"x1\n1\n"), "rows.csv")}
+
+    response = client.post("/models/linear/versions", data=form)
 
     check_problem(response, 503, "store_unavailable")
 

@@ -189,7 +189,7 @@ def test_a_job_reads_a_file_that_was_sent_before(service: FileService) -> None:
         pytest.param({"kind": "predict", "input": {"file_id": "f1"}}, 422, "kind_mismatch", id="file-as-predict"),
         pytest.param({"input": {"file_id": "f1"}, "instances": [[1]]}, 422, "unknown_field", id="file-and-rows"),
         pytest.param({"instances": [[1, 2]], "key": "id"}, 422, "unknown_field", id="rows-with-a-key"),
-        pytest.param({"kind": "learn", "instances": [[1, 2]]}, 422, "literal_error", id="unknown-kind"),
+        pytest.param({"kind": "learn", "instances": [[1, 2]]}, 422, "unknown_kind", id="unknown-kind"),
     ],
 )
 def test_json_that_asks_for_no_possible_job_is_refused(

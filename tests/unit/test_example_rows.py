@@ -1,4 +1,4 @@
-"""The file that the README has scored."""
+"""The files that the README has scored, and that the documents train on."""
 
 import csv
 import io
@@ -26,3 +26,15 @@ def test_exactly_the_bad_rows_differ_from_good_ones() -> None:
     # A tenth of the file is before the first of five, as the header is line 0.
     assert differing == [101, 301, 501, 701, 901]
     assert len({len(row) for row in bad}) == 2
+
+
+def test_a_labelled_file_is_the_same_with_what_was_used() -> None:
+    plain, labelled = (
+        list(csv.DictReader(io.StringIO(b"".join(lines(1000, 0, labelled=told)).decode()))) for told in (False, True)
+    )
+
+    used = [float(row.pop("kwh")) for row in labelled]
+
+    assert labelled == plain
+    assert min(used) >= 0
+    assert 0.5 < sum(used) / len(used) < 2

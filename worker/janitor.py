@@ -22,7 +22,7 @@ log = structlog.get_logger()
 
 # Past this part of Redis's memory submits are refused, so that running work and doorbells still have room.
 WATERMARK: Final = 0.9
-DRAINED: Final = (ONLINE, BATCH)
+DRAINED: Final = (ONLINE, BATCH, TRAIN)
 # Uploads and files that one round removes.
 MOST_SWEPT: Final = 100
 

@@ -77,7 +77,7 @@ class Preloader:
                 return self._failure(name, version, error)
             log.info("model.preloaded", model=name, version=version)
         self._followed[name] = version
-        self._failed.pop((name, version), None)
+        self._failed = self._without(name)
         return True
 
     def _failure(self, name: str, version: int, error: ServiceError | MemoryError) -> bool:
@@ -86,10 +86,14 @@ class Preloader:
         if isinstance(error, (ModelUnusable, ModelNotFound, MemoryError)):
             self._followed[name] = version
         new = self._failed.get((name, version)) != reason
-        self._failed = {key: told for key, told in self._failed.items() if key[0] != name} | {(name, version): reason}
+        self._failed = self._without(name) | {(name, version): reason}
         if new:
             log.warning("model.not_preloaded", model=name, version=version, reason=reason)
         return new
+
+    def _without(self, name: str) -> dict[tuple[str, int], str]:
+        """The failures of other models: only the version that production points to now is of interest."""
+        return {key: reason for key, reason in self._failed.items() if key[0] != name}
 
     def _tell(self) -> None:
         models: defaultdict[str, dict[str, list[str]]] = defaultdict(dict)

@@ -1,0 +1,250 @@
+"""What a prediction process follows by itself, and what it says of itself, with a real Redis."""
+
+import io
+import time
+from typing import Any
+
+import joblib
+import numpy as np
+import orjson
+import pyarrow as pa
+import pytest
+from sklearn.dummy import DummyRegressor
+
+from shared.connection import Connections
+from shared.keys import Keys
+from shared.registry import ANY, PRODUCTION, Move, Registry
+from shared.residence import FRESH_SECONDS, Residence, Resident
+from shared.settings import Settings
+from shared.storage import artifact_key
+from tests.models import registry_of
+from tests.processes import RedisServer
+from worker.model_cache import ModelCache
+from worker.preload import Preloader
+from worker.registration import register
+
+
+@pytest.fixture
+def connections(settings: Settings, redis_server: RedisServer) -> Connections:
+    return Connections(settings.redis_address, timeout_seconds=5)
+
+
+@pytest.fixture
+def registry(settings: Settings, redis_server: RedisServer) -> Registry:
+    """As another process has it."""
+    return registry_of(settings)
+
+
+@pytest.fixture
+def residence(settings: Settings, connections: Connections) -> Residence:
+    return Residence(connections, Keys(settings.redis_prefix))
+
+
+@pytest.fixture
+def cache(settings: Settings, redis_server: RedisServer) -> ModelCache:
+    return ModelCache(registry_of(settings), 2**20)
+
+
+@pytest.fixture
+def preloader(settings: Settings, cache: ModelCache, residence: Residence) -> Preloader:
+    return Preloader(cache, registry_of(settings), residence, "online")
+
+
+def artifact(value: float) -> bytes:
+    file = io.BytesIO()
+    joblib.dump(DummyRegressor(strategy="constant", constant=value).fit([[0.0]], [value]), file)
+    return file.getvalue()
+
+
+def registered(registry: Registry, value: float, *, alias: str | None = PRODUCTION, name: str = "rooms") -> int:
+    """The version of a model that predicts a constant."""
+    sample = pa.table({"x": [1.0, 2.0]})
+    return register(registry, name, artifact(value), format="joblib", sample=sample, alias=alias).version
+
+
+def moved(registry: Registry, version: int) -> None:
+    registry.move("rooms", Move(alias=PRODUCTION, version=version, expected=ANY, who="test", why=""))
+
+
+def said(residence: Residence, name: str = "rooms") -> dict[str, Any] | None:
+    (resident,) = residence.residents()
+    return resident.of(name)
+
+
+def test_a_process_says_which_versions_it_has(
+    registry: Registry, cache: ModelCache, preloader: Preloader, residence: Residence
+) -> None:
+    registered(registry, 1.0)
+    cache.get("rooms", 1)
+
+    preloader.once()
+
+    (resident,) = residence.residents()
+    assert resident.of("rooms") == {
+        "worker": resident.worker, "queue": "online", "versions": [1], "warnings": {}, "failed": {},
+    }  # fmt: skip
+    assert resident.of("another") is None
+
+
+def test_the_version_that_production_moves_to_is_loaded_and_told_at_once(
+    registry: Registry, cache: ModelCache, preloader: Preloader, residence: Residence
+) -> None:
+    registered(registry, 1.0)
+    cache.get("rooms", 1)
+    preloader.once()
+
+    registered(registry, 2.0)
+    preloader.once()
+
+    assert ("rooms", 2) in cache
+    told = said(residence)
+    assert told is not None
+    assert told["versions"] == [1, 2]
+
+
+def test_a_model_that_this_process_never_predicted_is_not_loaded(
+    registry: Registry, cache: ModelCache, preloader: Preloader
+) -> None:
+    registered(registry, 1.0)
+
+    preloader.once()
+
+    assert cache.loaded() == []
+
+
+def test_a_version_that_only_another_alias_points_to_is_not_loaded(
+    registry: Registry, cache: ModelCache, preloader: Preloader
+) -> None:
+    registered(registry, 1.0)
+    cache.get("rooms", 1)
+
+    registered(registry, 2.0, alias="candidate")
+    preloader.once()
+
+    assert ("rooms", 2) not in cache
+
+
+def test_a_version_that_was_dropped_since_is_not_loaded_again(
+    settings: Settings, registry: Registry, residence: Residence
+) -> None:
+    cache = ModelCache(registry_of(settings), 1)  # one version at a time
+    preloader = Preloader(cache, registry_of(settings), residence, "online")
+    registered(registry, 1.0)
+    cache.get("rooms", 1)
+    registered(registry, 2.0)
+    preloader.once()
+    cache.get("rooms", 1)  # a job that was accepted before
+
+    preloader.once()
+
+    assert [model.manifest.version for model in cache.loaded()] == [1]
+
+
+def test_a_move_back_is_followed_too(registry: Registry, cache: ModelCache, preloader: Preloader) -> None:
+    registered(registry, 1.0)
+    registered(registry, 2.0)
+    cache.get("rooms", 2)
+    preloader.once()
+
+    moved(registry, 1)
+    preloader.once()
+
+    assert ("rooms", 1) in cache
+
+
+def test_a_version_that_cannot_be_loaded_is_told_and_disturbs_nothing(
+    settings: Settings, registry: Registry, cache: ModelCache, preloader: Preloader, residence: Residence
+) -> None:
+    registered(registry, 1.0)
+    model = cache.get("rooms", 1)
+    version = registered(registry, 2.0)
+    key = artifact_key("rooms", version, registry.manifest("rooms", version).artifact)
+    registry._storage.put(key, b"other bytes")
+
+    preloader.once()
+
+    told = said(residence)
+    assert told is not None
+    assert told["versions"] == [1]
+    assert "The artifact of rooms@2 has sha256" in told["failed"]["2"]
+    assert cache.get("rooms", 1) is model
+
+
+def test_a_failure_is_forgotten_once_production_moves_on(
+    registry: Registry, cache: ModelCache, preloader: Preloader, residence: Residence
+) -> None:
+    registered(registry, 1.0)
+    cache.get("rooms", 1)
+    version = registered(registry, 2.0)
+    registry._storage.put(artifact_key("rooms", version, registry.manifest("rooms", version).artifact), b"other bytes")
+    preloader.once()
+
+    registered(registry, 3.0)
+    preloader.once()
+    preloader.once()
+
+    told = said(residence)
+    assert told is not None
+    assert (told["versions"], told["failed"]) == ([1, 3], {})
+
+
+def silent(connections: Connections, settings: Settings) -> str:
+    """The key of what is loaded, with a process that has not been heard of lately."""
+    key = Keys(settings.redis_prefix).loaded
+    at = time.time() - FRESH_SECONDS - 1
+    connections.client.hset(
+        key, "gone:1", orjson.dumps({"at": at, "queue": "online", "models": {"rooms": {"1": []}}, "failed": {}})
+    )
+    return key
+
+
+def test_a_process_that_is_silent_is_not_shown_and_soon_forgotten(
+    settings: Settings, connections: Connections, residence: Residence
+) -> None:
+    key = silent(connections, settings)
+    residence.tell(Resident(worker="here:1", queue="batch", models={"rooms": {"2": ["old"]}}))
+
+    shown = [resident.worker for resident in residence.residents()]
+    residence.forget_the_silent()
+
+    assert shown == ["here:1"]
+    assert connections.client.hkeys(key) == [b"here:1"]
+    assert connections.client.ttl(key) > 0
+
+
+def forest_sample() -> tuple[Any, pa.Table]:
+    from sklearn.ensemble import RandomForestRegressor
+
+    columns = np.random.default_rng(0).normal(size=(150, 3))
+    sample = pa.table({name: columns[:, place] for place, name in enumerate("abc")})
+    return RandomForestRegressor(20, random_state=0).fit(columns, columns[:, 0] * 2), sample
+
+
+def test_an_accelerated_version_is_registered_with_its_graph_and_loaded_with_it(
+    settings: Settings, registry: Registry, cache: ModelCache
+) -> None:
+    estimator, sample = forest_sample()
+    file = io.BytesIO()
+    joblib.dump(estimator, file)
+
+    manifest = register(registry, "rooms", file.getvalue(), format="joblib", sample=sample, accelerate="onnx")
+    model = cache.get("rooms", 1)
+
+    assert manifest.accelerated["used"], manifest.accelerated["reason"]
+    graph = registry.artifact(manifest, manifest.accelerated["artifact"])
+    assert len(graph) == manifest.accelerated["size_bytes"]
+    assert type(model.estimator).__name__ == "Accelerated"
+    rows = np.array([[0.1, 0.2, 0.3]])
+    np.testing.assert_allclose(model.estimator.predict(rows), estimator.predict(rows), rtol=1e-5)
+    assert manifest.profile["rows"] == 150
+
+
+def test_a_version_that_is_not_accelerated_says_why(registry: Registry, cache: ModelCache) -> None:
+    sample = pa.table({"x": [1.0, 2.0]})
+
+    manifest = register(registry, "rooms", artifact(1.0), format="joblib", sample=sample, accelerate="onnx")
+
+    assert not manifest.accelerated["used"]
+    assert "cannot be converted" in manifest.accelerated["reason"]
+    assert type(cache.get("rooms", 1).estimator).__name__ == "DummyRegressor"
+    assert manifest.profile == {}

@@ -135,7 +135,8 @@ def union(target: Labels, *found: Answers) -> Labels:
 def _means(columns: Values, weights: Values) -> Values:
     """(n_draws, n_columns) weighted means of the (n_rows, n_columns) values."""
     with np.errstate(invalid="ignore", divide="ignore"):
-        means: Values = (weights @ columns) / weights.sum(axis=1, keepdims=True)
+        # Not by BLAS, whose threads wait for each other on every draw when the machine is busy.
+        means: Values = np.einsum("ij,jk->ik", weights, columns) / weights.sum(axis=1, keepdims=True)
     return means
 
 

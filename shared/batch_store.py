@@ -162,5 +162,9 @@ class BatchStore:
         Raises:
             StoreUnavailable, StoreFull
         """
-        outcome = {"failure": {"code": code, "message": message}} | ({"errors": list(errors)} if errors else {})
+        outcome: dict[str, Any] = {"failure": {"code": code, "message": message}}
+        if errors:
+            outcome["errors"] = list(errors)
+        if "errors" in unit.training:
+            outcome["outputs"] = {"errors": unit.training["errors"]}
         return bool(self._store.run("fail_batch", unit.fence, orjson.dumps(outcome)) == 1)

@@ -14,7 +14,7 @@ import structlog
 
 from shared import __version__
 from shared.batch_store import BatchStore
-from shared.errors import AliasConflict, ModelNotFound, TrainingFailed
+from shared.errors import AliasConflict, ModelNotFound, ModelUnusable, TrainingFailed
 from shared.job import Status
 from shared.manifest import Manifest, timestamp
 from shared.records import BatchUnit, LeaseLost
@@ -27,15 +27,15 @@ from worker.drain import until_written
 from worker.finalise import output
 from worker.formats import FORMATS
 from worker.manifest import reasons_text
-from worker.model_cache import ModelCache
+from worker.model_cache import LoadedModel, ModelCache
 from worker.predict import Stopped
 from worker.profile import profile_of
 from worker.registration import Examined, accelerated, examine
-from worker.train_fit import FitRunner, Fitted, best, fit
-from worker.train_plan import TRAINING_FILE, original
+from worker.train_fit import FitRunner, Fitted, best, fit, told
+from worker.train_plan import TRAINING_FILE, base_of, check_comparable, original
 from worker.training.comparison import Comparison, compare
 from worker.training.gate import Verdict, judge, judge_first
-from worker.training.metrics import METRICS, Answers, answers, metrics_of, union
+from worker.training.metrics import METRICS, Answers, metrics_of, union
 from worker.training.recipe import untrained
 from worker.training_set import Side, TrainingSet
 
@@ -110,7 +110,7 @@ class Challenge:
         """
         options = unit.spec.train
         assert options is not None  # noqa: S101  # the unit is of a train job
-        if unit.stop:
+        if unit.stop or not unit.training["used"]:
             self._end_early(unit)
             return
         name, version = unit.spec.model, self._registry.reserve(unit.spec.model, unit.job_id)
@@ -122,27 +122,31 @@ class Challenge:
 
     def _end_early(self, unit: BatchUnit) -> None:
         """A job that was cancelled, or cannot go on: nothing was registered."""
-        status, failure = Status.FAILED, unit.outcome.get("failure")
+        about, status, failure = unit.training, Status.FAILED, unit.outcome.get("failure")
         if unit.stop == "cancelled":
             status, failure = Status.CANCELLED, None
         elif unit.stop == "failed_rows":
-            message = f"More rows are bad than the job allows: {reasons_text(unit.training.get('reasons', {}))}."
+            message = f"More rows are bad than the job allows: {about['failed']}; {reasons_text(about['reasons'])}."
             failure = {"code": "too_many_failed_rows", "message": message}
-        outcome: dict[str, Any] = {"outputs": _outputs(unit), "errors": unit.outcome.get("errors", [])}
+        elif not unit.stop:
+            message = f"None of the {about['rows']} rows can be used: {reasons_text(about['reasons'])}."
+            failure = {"code": "all_rows_failed", "message": message}
+        errors = unit.outcome.get("errors") or about.get("shown", [])
+        outcome: dict[str, Any] = {"outputs": _outputs(unit), "errors": errors}
         if failure is not None:
             outcome["failure"] = failure
         self._commit(unit, status, outcome)
 
     def _make(self, unit: BatchUnit, options: TrainOptions, version: int, stopped: Callable[[], bool]) -> Manifest:
         """Train, compare and register."""
-        base = self._models.patiently(unit.spec.model, unit.spec.version)
+        base = self._models.patiently(*base_of(unit.spec))
         rows = self._fits.rows(unit, base.manifest.signature)
         self._batches.tell_phase(unit, "fitting")
         challenger = self._challenger(unit, rows, base.manifest, original(base.estimator))
         for _ in range(MOST_CONFLICTS):
             if stopped():
                 raise Stopped
-            judged = self._judged(unit, options, rows.held_out, challenger)
+            judged = self._judged(unit, options, rows.held_out, base, challenger)
             if stopped():
                 raise Stopped
             try:
@@ -162,16 +166,20 @@ class Challenge:
         artifact = FORMATS[base.format].dump(fitted.estimator)
         complete = rows.train.features.drop_null()
         sample = (complete if complete.num_rows else rows.train.features).slice(0, SAMPLE_ROWS)
-        found = examine(artifact, format=base.format, sample=sample, settings=self._settings)
+        try:
+            found = examine(artifact, format=base.format, sample=sample, settings=self._settings)
+        except ModelUnusable as error:
+            raise TrainingFailed(f"The challenger cannot be registered: {error.message}") from error
         faster = accelerated(found, sample, wanted=base.accelerated.get("wanted", "off"))
-        held_out = rows.held_out
-        told = answers(found.model, held_out.packed(found.signature))
+        answers = told(found.model, rows.held_out, found.signature, "The challenger")
         return Challenger(
-            artifact=artifact, found=found, faster=faster, answers=told, candidate=candidate, params=params, fits=fits,
-            warnings=[*about["warnings"], *fitted.warnings, *found.warnings],
+            artifact=artifact, found=found, faster=faster, answers=answers, candidate=candidate, params=params,
+            fits=fits, warnings=[*about["warnings"], *fitted.warnings, *found.warnings],
         )  # fmt: skip
 
-    def _judged(self, unit: BatchUnit, options: TrainOptions, rows: Side, challenger: Challenger) -> Judged:
+    def _judged(
+        self, unit: BatchUnit, options: TrainOptions, rows: Side, base: LoadedModel, challenger: Challenger
+    ) -> Judged:
         """The challenger beside the version that production points to now."""
         about = unit.training
         task, metric = about["task"], about["metric"]
@@ -183,10 +191,11 @@ class Challenge:
             verdict = judge_first(metrics, metric, options.gate.threshold)
             return Judged(champion=None, comparison=None, metrics=metrics, verdict=verdict)
         model = self._models.patiently(champion.model, champion.version)
-        told = answers(model.estimator, rows.packed(champion.signature))
+        check_comparable(model, base)  # since the plan somebody may have moved production to another one
+        said = told(model.estimator, rows, champion.signature, f"The champion {champion.model}@{champion.version}")
         self._batches.tell_phase(unit, "gating")
-        classes = union(rows.target, told, challenger.answers) if task != "regression" else None
-        comparison = compare(metric, task, rows.target, told, challenger.answers, rows.weights, groups=rows.groups)
+        classes = union(rows.target, said, challenger.answers) if task != "regression" else None
+        comparison = compare(metric, task, rows.target, said, challenger.answers, rows.weights, groups=rows.groups)
         verdict = judge(
             comparison, min_improvement=options.gate.min_improvement, max_regression=options.gate.max_regression
         )
@@ -214,7 +223,7 @@ class Challenge:
             created_at=timestamp(),
             description=base.description,
             artifact=artifact_name(found.sha256),
-            parent=base.version,
+            parent=base.version if base.model == unit.spec.model else None,
             source_job=unit.job_id,
             created_by=f"job {unit.job_id}",
             data={
@@ -231,6 +240,7 @@ class Challenge:
                 "base": f"{base.model}@{base.version}",
                 "params": challenger.params,
                 "candidates": len(about["candidates"]),
+                "warnings": challenger.warnings,
             },
             metrics=judged.metrics,
             comparison=gate,
@@ -278,21 +288,28 @@ class Challenge:
             "gate": gate,
             "params": manifest.recipe["params"],
         }
-        outputs = _outputs(unit) | {"manifest": self._write_manifest(unit, options, registered)}
+        outputs = _outputs(unit) | {"manifest": self._write_manifest(unit, options, manifest, registered)}
         failed = about["failed"]
         self._commit(
             unit,
             Status.PARTIALLY_SUCCEEDED if failed else Status.SUCCEEDED,
-            {"registered": registered, "outputs": outputs, "warnings": about["warnings"]},
+            {
+                "registered": registered,
+                "outputs": outputs,
+                "warnings": manifest.recipe["warnings"],
+                "errors": about["shown"],
+            },
             succeeded=about["rows"] - failed,
         )
 
-    def _write_manifest(self, unit: BatchUnit, options: TrainOptions, registered: dict[str, Any]) -> dict[str, Any]:
+    def _write_manifest(
+        self, unit: BatchUnit, options: TrainOptions, manifest: Manifest, registered: dict[str, Any]
+    ) -> dict[str, Any]:
         about = unit.training
         _, fits = chosen(unit)
         document = {
             "job_id": unit.job_id,
-            "model": {"name": unit.spec.model, "base": unit.spec.version, "base_sha256": unit.spec.sha256},
+            "model": {"name": unit.spec.model, "base": options.recipe.base, "base_sha256": unit.spec.sha256},
             "input": _input(options),
             "counts": {"total": about["rows"], "failed": about["failed"]},
             "data": {name: about[name] for name in ("used", "held_out", "sha256")},
@@ -301,7 +318,7 @@ class Challenge:
             "options": {name: value for name, value in options.to_dict().items() if name != "input"},
             "candidates": about["candidates"],
             "fits": fits,
-            "warnings": about["warnings"],
+            "warnings": manifest.recipe["warnings"],
             "registered": registered,
         }
         raw = orjson.dumps(document, option=orjson.OPT_INDENT_2) + b"\n"

@@ -22,11 +22,14 @@ from worker.drain import until_written
 from worker.model_cache import LoadedModel, ModelCache
 from worker.staged import StagedRunner
 from worker.train_fit import FitRunner
-from worker.train_plan import TrainPlanner, original
+from worker.train_plan import TrainPlanner, base_of, original
 
 log = structlog.get_logger()
 
-WORKER_LOST = "the worker process ended at every attempt at this fit; it may need more memory than there is"
+WORKER_LOST = (
+    "At every attempt at this fit the worker process ended, or it took longer than a fit may "
+    "(FORETELL_FIT_TIMEOUT_SECONDS); it may need more memory than there is."
+)
 
 
 class TrainWork:
@@ -110,7 +113,8 @@ class TrainWork:
         until_written(lambda: self._batches.commit_chunk(unit, part, {}), self._settings.unit_timeout_seconds)
 
     def _base(self, unit: BatchUnit) -> LoadedModel:
+        name, version = base_of(unit.spec)
         try:
-            return self._models.patiently(unit.spec.model, unit.spec.version)
+            return self._models.patiently(name, version)
         except FileMissing as error:
-            raise ModelUnusable(f"The artifact of {unit.spec.model}@{unit.spec.version} is gone.") from error
+            raise ModelUnusable(f"The artifact of {name}@{version} is gone.") from error

@@ -10,12 +10,12 @@ import numpy as np
 import threadpoolctl
 from sklearn.utils.validation import has_fit_parameter
 
-from shared.errors import InvalidRequest, TrainingFailed
+from shared.errors import InvalidRequest, ServiceError, TrainingFailed
 from shared.records import BatchUnit
 from shared.signature import Signature
 from shared.storage import Storage
 from shared.training import TrainOptions
-from worker.training.metrics import answers, metrics_of
+from worker.training.metrics import Answers, answers, metrics_of
 from worker.training.recipe import untrained
 from worker.training.split import folds
 from worker.training_rows import loaded
@@ -131,14 +131,24 @@ def measure(estimator: Any, rows: Side, signature: Signature, task: Any) -> dict
     Raises:
         TrainingFailed: it cannot predict them.
     """
+    return metrics_of(task, rows.target, told(estimator, rows, signature, "The model"), rows.weights)
+
+
+def told(estimator: Any, rows: Side, signature: Signature, who: str) -> Answers:
+    """What a fitted estimator says of rows.
+
+    Raises:
+        TrainingFailed: it cannot predict them; `who` it is begins the message.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            found = answers(estimator, rows.packed(signature))
+            return answers(estimator, rows.packed(signature))
         except Exception as error:
             reason = " ".join(str(error).split())[:LONGEST_REASON]
-            raise TrainingFailed(f"The model cannot predict its fold: {reason}") from error
-    return metrics_of(task, rows.target, found, rows.weights)
+            if not isinstance(error, ServiceError):
+                reason = f"{type(error).__name__}: {reason}"
+            raise TrainingFailed(f"{who} cannot predict the rows that it is measured on: {reason}") from error
 
 
 def best(scores: Mapping[int, list[float | None]], *, greater_is_better: bool) -> int | None:

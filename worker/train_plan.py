@@ -6,22 +6,26 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+import orjson
 import pyarrow as pa
 
 from shared import __version__
 from shared.batch_store import BatchStore
 from shared.errors import FileMissing, InvalidRequest, ModelNotFound
 from shared.inputs import Inputs
+from shared.job import Spec
 from shared.records import BatchUnit
 from shared.registry import PRODUCTION, Manifest, Registry
 from shared.settings import Settings
 from shared.signature import FeatureType
 from shared.storage import Storage, artifact_key, output_key, parts_prefix
 from shared.training import Recipe, TrainOptions
+from worker.chunk import MOST_ERRORS_SHOWN
 from worker.drain import until_written, worker_name
 from worker.finalise import output
-from worker.model_cache import ModelCache
+from worker.model_cache import LoadedModel, ModelCache
 from worker.retry import input_of
+from worker.train_fit import weight_parameter
 from worker.training.checks import check
 from worker.training.labelled import Columns
 from worker.training.metrics import default_metric, metric_named
@@ -29,7 +33,7 @@ from worker.training.recipe import candidates
 from worker.training.split import held_out
 from worker.training.task import Task, task_of
 from worker.training_rows import GROUP, TIME, TrainingRows, dumped, loaded, read_training, training_signature
-from worker.training_set import TrainingSet
+from worker.training_set import Side, side_of
 
 # What is kept of a training beside the version that it made.
 TRAINING_FILE: Final = "training.parquet"
@@ -66,82 +70,85 @@ class TrainPlanner:
         options = unit.spec.train
         assert options is not None  # noqa: S101  # the unit is of a train job
         self._batches.tell_phase(unit, "loading")
-        base = self._models.patiently(unit.spec.model, unit.spec.version)
+        base = self._models.patiently(*base_of(unit.spec))
         estimator = original(base.estimator)
         task = task_of(estimator)
-        self._check_champion(unit, base.manifest)
-        recipe = recipe_of(options.recipe)
-        tried = candidates(estimator, recipe)
-        metric = options.gate.metric or default_metric(task, probabilities=hasattr(estimator, "predict_proba"))
-        metric_named(metric, task, probabilities=hasattr(estimator, "predict_proba"))
-
+        self._check_champion(unit, base)
+        asked = self._asked(options, estimator, task)
         signature = training_signature(options, base.manifest.signature, label_type(estimator, task))
         given = input_of(unit, self._storage, stopped)
         rows = read_training(self._inputs, options, given, signature, self._settings, stopped)
-        sides = self._sides(options, rows, [feature.name for feature in base.manifest.signature.features])
-        table = rows.table
-        if options.combine == "append":
-            table, sides = self._appended(base.manifest, table, sides)
-        folds = options.recipe.folds if options.recipe.searches else 0
-        every = TrainingSet.of(table, sides, options, base.manifest.signature.features)
-        warnings = checked(every, options, task, folds, estimator)
-
-        data = dumped(table, sides)
-        key = f"{parts_prefix(unit.job_id)}/{unit.fence}-{TRAINING_FILE}"
-        self._storage.put(key, data)
         about = {
             "rows": rows.total,
             "failed": rows.failed,
-            "used": table.num_rows,
-            "held_out": int(sides.sum()),
-            "key": key,
-            "sha256": hashlib.sha256(data).hexdigest(),
+            "used": 0,
             "errors": self._errors(unit, rows),
+            "shown": [orjson.loads(line) for line in rows.errors[:MOST_ERRORS_SHOWN]],
             "reasons": dict(rows.reasons),
-            "task": task,
-            "metric": metric,
-            "candidates": tried,
-            "folds": folds,
-            "warnings": warnings,
+            "warnings": [],
             "code": __version__,
+            **asked,
         }
-        fits = [f"{number} {fold}" for number in range(len(tried)) for fold in range(folds)]
+        if rows.table.num_rows and not too_many_failed(options, rows):
+            about |= self._data(unit, options, rows, base, task, asked["folds"])
+        fits = [f"{number} {fold}" for number in range(len(asked["candidates"])) for fold in range(asked["folds"])]
+        if not about["used"]:
+            fits = []
         if until_written(
             lambda: self._batches.plan_training(unit, worker_name(), about, fits), self._settings.unit_timeout_seconds
         ):
             call(unit.queue)
 
-    def _check_champion(self, unit: BatchUnit, base: Manifest) -> None:
+    def _check_champion(self, unit: BatchUnit, base: LoadedModel) -> None:
         """See that the champion can be asked about the same rows as what is made of the base."""
         try:
             champion = self._registry.resolve(f"{unit.spec.model}@{PRODUCTION}", fresh=True).manifest
         except ModelNotFound:
             return
-        there = {feature.name for feature in base.signature.features}
-        missing = [feature.name for feature in champion.signature.features if feature.name not in there]
-        if missing:
-            message = (
-                f"The champion {champion.model}@{champion.version} takes the column {missing[0]}, which "
-                f"{base.model}@{base.version} does not, so they cannot be compared on the same rows; "
-                "choose another base, or point production at a version that takes the same columns first."
-            )
-            raise InvalidRequest(
-                message, errors=[{"pointer": "/recipe/base", "code": "not_comparable", "message": message}]
-            )
+        if (champion.model, champion.version) != (base.manifest.model, base.manifest.version):
+            check_comparable(self._models.patiently(champion.model, champion.version), base)
 
-    def _sides(self, options: TrainOptions, rows: TrainingRows, features: list[str]) -> npt.NDArray[np.bool_]:
-        if rows.table.num_rows == 0:
-            raise InvalidRequest(f"None of the {rows.total} rows can be used; see the errors of the job.")
-        return held_out(
-            rows.table,
-            [*features, options.target],
+    def _asked(self, options: TrainOptions, estimator: Any, task: Task) -> dict[str, Any]:
+        """What is to be tried and measured, for the units that follow; see that the estimator has all of it."""
+        if options.sample_weight is not None:
+            weight_parameter(estimator)
+        tried = candidates(estimator, recipe_of(options.recipe))
+        probabilities = hasattr(estimator, "predict_proba")
+        metric = options.gate.metric or default_metric(task, probabilities=probabilities)
+        metric_named(metric, task, probabilities=probabilities)
+        folds = options.recipe.folds if options.recipe.searches else 0
+        return {"task": task, "metric": metric, "candidates": tried, "folds": folds}
+
+    def _data(
+        self, unit: BatchUnit, options: TrainOptions, rows: TrainingRows, base: LoadedModel, task: Task, folds: int
+    ) -> dict[str, Any]:
+        """The rows, checked and in storage, each on its side."""
+        features = base.manifest.signature.features
+        table, numbers = rows.table, rows.numbers
+        sides = held_out(
+            table,
+            [*(feature.name for feature in features), options.target],
             fraction=options.held_out,
             group=None if options.group is None else GROUP,
             time=None if options.time is None else TIME,
         )
+        if options.combine == "append":
+            table, sides = self._appended(options, base.manifest, table, sides)
+            numbers = np.concatenate([np.zeros(table.num_rows - len(numbers), np.int64), numbers])
+        warnings = checked(side_of(table, options, features), sides, numbers, options, task, folds, base.estimator)
+        data = dumped(table, sides)
+        key = f"{parts_prefix(unit.job_id)}/{unit.fence}-{TRAINING_FILE}"
+        self._storage.put(key, data)
+        return {
+            "used": table.num_rows,
+            "held_out": int(sides.sum()),
+            "key": key,
+            "sha256": hashlib.sha256(data).hexdigest(),
+            "warnings": warnings,
+        }
 
     def _appended(
-        self, base: Manifest, table: pa.Table, sides: npt.NDArray[np.bool_]
+        self, options: TrainOptions, base: Manifest, table: pa.Table, sides: npt.NDArray[np.bool_]
     ) -> tuple[pa.Table, npt.NDArray[np.bool_]]:
         """The rows that the base was trained on, on the sides where they were, and then the new ones."""
         file = base.data.get("file")
@@ -159,11 +166,17 @@ class TrainPlanner:
             ) from error
         missing = [name for name in table.column_names if name not in before.column_names]
         if missing:
+            column = {GROUP: options.group, TIME: options.time}.get(missing[0], missing[0])
             message = (
-                f"The rows that {base.model}@{base.version} was trained on have no {missing[0].lstrip('_')}; "
+                f"The rows that {base.model}@{base.version} was trained on were kept without the column {column}; "
                 "leave it out, or send all rows, with combine=replace."
             )
-            raise InvalidRequest(message, errors=[{"column": missing[0], "code": "missing_column", "message": message}])
+            raise InvalidRequest(message, errors=[{"column": column, "code": "missing_column", "message": message}])
+        if options.group is not None:
+            # Another part may be held out now than was then, and yet no group may be on both sides.
+            known = dict(zip(before.column(GROUP).to_pylist(), sides_before.tolist(), strict=True))
+            groups = table.column(GROUP).to_pylist()
+            sides = np.array([known.get(group, side) for group, side in zip(groups, sides, strict=True)], dtype=bool)
         both = pa.concat_tables([before.select(table.column_names).cast(table.schema), table])
         if both.nbytes > self._settings.max_training_bytes:
             message = "With the rows from before there are more than a training may use; send combine=replace."
@@ -183,6 +196,61 @@ def recipe_of(recipe: Recipe) -> dict[str, Any]:
     return {name: value for name in names if (value := getattr(recipe, name)) is not None}
 
 
+def base_of(spec: Spec) -> tuple[str, int]:
+    """Name and version of the model that a training starts from, which may be another model than it trains."""
+    assert spec.train is not None  # noqa: S101  # the spec is of a train job
+    if spec.train.recipe.base is None:
+        return spec.model, spec.version
+    name, _, version = spec.train.recipe.base.partition("@")
+    return name, int(version)
+
+
+def too_many_failed(options: TrainOptions, rows: TrainingRows) -> bool:
+    """Whether more rows are bad than the job allows; plan.lua, which ends the job then, says the same."""
+    most, fraction = options.max_failed_rows, options.max_failed_fraction
+    return (most is not None and rows.failed > most) or (fraction is not None and rows.failed > fraction * rows.total)
+
+
+def check_comparable(champion: LoadedModel, base: LoadedModel) -> None:
+    """See that a champion answers the same question about the same columns as what is made of the base.
+
+    Raises:
+        InvalidRequest: `not_comparable`
+    """
+    types = {feature.name: feature.type for feature in base.manifest.signature.features}
+    why = None
+    for feature in champion.manifest.signature.features:
+        given = types.get(feature.name)
+        if given is None:
+            why = f"takes the column {feature.name}, which the base does not"
+        elif given != feature.type and (given, feature.type) != ("integer", "number"):
+            why = f"takes the column {feature.name} as {feature.type}, the base as {given}"
+    told, wanted = (answers_with(model) for model in (champion, base))
+    if why is None and told != wanted:
+        why = f"answers with {told}, the base with {wanted}"
+    if why is not None:
+        names = [f"{model.manifest.model}@{model.manifest.version}" for model in (champion, base)]
+        message = (
+            f"The champion {names[0]} cannot be compared with what is made of {names[1]}: it {why}. Choose another "
+            "base, or point production at a version that takes the same columns and answers alike."
+        )
+        raise InvalidRequest(
+            message, errors=[{"pointer": "/recipe/base", "code": "not_comparable", "message": message}]
+        )
+
+
+def answers_with(model: LoadedModel) -> str:
+    """What a model answers with: a number, several, or a class and of which type."""
+    if "predict" not in model.manifest.signature.methods:
+        return "transformed rows"
+    if len(model.manifest.signature.outputs) > 1:
+        return "several outputs"
+    classes = getattr(original(model.estimator), "classes_", None)
+    if classes is None:
+        return "a number"
+    return f"classes of the type {LABEL_TYPES.get(np.asarray(classes).dtype.kind, 'string')}"
+
+
 def original(estimator: Any) -> Any:
     """The estimator as it was fitted, without the faster form that predicts for it."""
     return getattr(estimator, "original", estimator)
@@ -195,25 +263,31 @@ def label_type(estimator: Any, task: Task) -> FeatureType:
     return LABEL_TYPES.get(np.asarray(estimator.classes_).dtype.kind, "string")
 
 
-def checked(rows: TrainingSet, options: TrainOptions, task: Task, folds: int, estimator: Any) -> list[str]:
+def checked(
+    rows: Side, held_out: npt.NDArray[np.bool_], numbers: npt.NDArray[np.int64], options: TrainOptions, task: Task,
+    folds: int, estimator: Any,
+) -> list[str]:  # fmt: skip
     """What is worth a warning about rows that can be trained on.
+
+    Args:
+        rows: all of them.
+        held_out: (n_rows,)
+        numbers: (n_rows,), where each is in the file, from 1.
+        options: of the training.
+        task: of the base.
+        folds: of a search; 0 without one.
+        estimator: the base.
 
     Raises:
         InvalidRequest: they cannot.
     """
-    table = pa.concat_tables([rows.train.features, rows.held_out.features])
-    sides = np.concatenate([np.zeros(len(rows.train.target), bool), np.ones(len(rows.held_out.target), bool)])
-
-    def both(name: str) -> Any:
-        parts = [getattr(side, name) for side in (rows.train, rows.held_out)]
-        return None if parts[0] is None else np.concatenate(parts)
-
     return check(
-        both("target"), table, task=task, held_out=sides, weights=both("weights"), groups=both("groups"),
-        times=both("times"), folds=folds or None,
-        classes=None if task == "regression" else np.asarray(estimator.classes_),
+        rows.target, rows.features, task=task, held_out=held_out, weights=rows.weights, groups=rows.groups,
+        times=rows.times, folds=folds or None,
+        classes=None if task == "regression" else np.asarray(original(estimator).classes_),
         names=Columns(
             target=options.target, sample_weight=options.sample_weight or "", group=options.group or "",
             time=options.time or "",
         ),
+        numbers=numbers,
     )  # fmt: skip

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -31,9 +32,12 @@ from worker.slices import faulty_row
 from worker.source import Source, look, open_parquet, unreadable
 
 # Columns of the rows beside features, target and weight: group as text, time as double, and which side a row is on.
-GROUP: Final = "_group"
-TIME: Final = "_time"
-HELD_OUT: Final = "_held_out"
+# Named as no column of a file is likely to be.
+GROUP: Final = "foretell:group"
+TIME: Final = "foretell:time"
+HELD_OUT: Final = "foretell:held_out"
+# So that a group is the same in every format: 1.0 is what becomes of 1 where a column has gaps.
+WHOLE: Final = r"^(-?\d+)\.0+$"
 
 
 @dataclass(slots=True)
@@ -41,7 +45,8 @@ class TrainingRows:
     """The good rows of a file, and what became of the others."""
 
     table: pa.Table  # features, target and weight as the signature types them, GROUP and TIME
-    total: int = 0  # with the bad ones
+    numbers: npt.NDArray[np.int64]  # (n_good,), where they are in the file, from 1
+    total: int = 0  # with the bad ones; of a file that was not read to its end, those that were seen
     failed: int = 0
     errors: list[bytes] = field(default_factory=list)  # lines of the errors file
     reasons: Counter[str] = field(default_factory=Counter)
@@ -77,7 +82,7 @@ def read_training(
     settings: Settings,
     stopped: Callable[[], bool],
 ) -> TrainingRows:
-    """All rows of a train job's file.
+    """All rows of a train job's file, or up to where more are bad than the job allows.
 
     Args:
         inputs: the files that jobs may read.
@@ -95,34 +100,41 @@ def read_training(
     batch = BatchOptions(input=given, include=kept)
     source = look(inputs, given)
     tables: list[pa.Table] = []
-    rows = TrainingRows(table=pa.table({}))
+    numbers: list[npt.NDArray[np.int64]] = []
+    rows = TrainingRows(table=pa.table({}), numbers=np.zeros(0, np.int64))
     size_bytes = 0
     for piece, found in _slices(source, batch, signature, settings):
         if stopped():
             raise Stopped
         piece = replace(piece, first_row=rows.total)
+        numbers.append(rows.total + 1 + (np.arange(found.count) if found.good is None else found.good))
         rows.total += found.count
         rows.failed += len(found.faults)
-        rows.errors += [error_line(piece, fault) for fault in found.faults]
+        lines = [error_line(piece, fault) for fault in found.faults]
+        rows.errors += lines
         rows.reasons.update(orjson.dumps([fault.code, fault.column]).decode() for fault in found.faults)
         tables.append(_with_kept(found, options, source.format))
-        size_bytes += tables[-1].nbytes
+        size_bytes += tables[-1].nbytes + sum(map(len, lines))
         if size_bytes > settings.max_training_bytes:
             raise InvalidRequest(
                 f"The rows take more than the {settings.max_training_bytes} bytes of memory that a training may use "
                 "(FORETELL_MAX_TRAINING_BYTES); send fewer rows or columns, or have the limit raised.",
                 errors=[{"pointer": "/input", "code": "too_much_data", "message": "more rows than fit into memory"}],
             )
+        if options.max_failed_rows is not None and rows.failed > options.max_failed_rows:
+            break
     if not tables:
         raise unreadable("no_rows", "The file has no rows to train on.")
-    rows.table = pa.concat_tables(tables)
+    rows.table, rows.numbers = pa.concat_tables(tables), np.concatenate(numbers)
     if options.time is not None:
         position = rows.table.column_names.index(TIME)
         times = _times(rows.table.column(position), options.time)
         rows.table = rows.table.set_column(position, TIME, times)
     for name, column in ((options.group, GROUP), (options.time, TIME)):
         if name is not None and (missing := rows.table.column(column).null_count):
-            message = f"Column {name} is empty in {missing} rows; give every row a value."
+            rows_ = "1 row" if missing == 1 else f"{missing} rows"
+            first = rows.numbers[np.flatnonzero(rows.table.column(column).is_null())[0]]
+            message = f"Column {name} is empty in {rows_}, the first is row {first}; give every row a value."
             raise InvalidRequest(message, errors=[{"column": name, "code": "missing_value", "message": message}])
     return rows
 
@@ -180,12 +192,20 @@ def _with_kept(found: SliceRows, options: TrainOptions, format: str) -> pa.Table
 
 def _texts(column: pa.ChunkedArray, format: str) -> pa.ChunkedArray:
     """Values as text, so that a group is the same in every format."""
-    if format != "ndjson":
-        return column.cast(pa.string())
-    values = [None if text is None else orjson.loads(text) for text in column.to_pylist()]
-    return pa.chunked_array(
-        [[None if value is None else value if isinstance(value, str) else str(value) for value in values]], pa.string()
-    )
+    if format == "ndjson":
+        values = [_plain_text(text) for text in column.to_pylist()]
+        column = pa.chunked_array([values], pa.string())
+    texts = column.cast(pa.string())
+    # CSV has no other way to say that there is nothing.
+    texts = pc.if_else(pc.equal(texts, ""), pa.scalar(None, pa.string()), texts)
+    return pc.replace_substring_regex(texts, WHOLE, r"\1")
+
+
+def _plain_text(text: str | None) -> str | None:
+    """A string of its JSON; of anything else the JSON itself, as true is written in the other formats too."""
+    if text is None or text == "null":
+        return None
+    return orjson.loads(text) if text.startswith('"') else text
 
 
 def _time_texts(column: pa.ChunkedArray, format: str) -> pa.ChunkedArray:

@@ -52,10 +52,11 @@ class TrainingSet:
         cls, table: pa.Table, held_out: npt.NDArray[np.bool_], options: TrainOptions, features: Sequence[Feature]
     ) -> "TrainingSet":
         """From rows as worker/training_rows.py reads them, and (n_rows,) bool."""
-        return cls(*(_side(table.filter(pa.array(mask)), options, features) for mask in (~held_out, held_out)))
+        return cls(*(side_of(table.filter(pa.array(mask)), options, features) for mask in (~held_out, held_out)))
 
 
-def _side(table: pa.Table, options: TrainOptions, features: Sequence[Feature]) -> Side:
+def side_of(table: pa.Table, options: TrainOptions, features: Sequence[Feature]) -> Side:
+    """Rows as worker/training_rows.py reads them."""
     table = table.combine_chunks()
     weights = None
     if options.sample_weight is not None:

@@ -18,7 +18,9 @@ end
 for _, id in ipairs(redis.call('SMEMBERS', base .. 'batches')) do
   local spec = redis.call('GET', base .. 'spec:' .. id)
   local s = spec and cjson.decode(spec) or {}
-  if s.model == name and s.version == tonumber(number) then needing[#needing + 1] = id end
+  -- A training may start from a version of another model.
+  local from = s.train and s.train.recipe.base
+  if s.model == name and s.version == tonumber(number) or from == lane then needing[#needing + 1] = id end
 end
 if needing[2] + needing[3] > 0 or #needing > 3 then return needing end
 

@@ -180,7 +180,8 @@ local function release_batch(u, max_attempts, outcome, back)
     if lost then stop_batch(id, 'failed', outcome) end
   elseif u[4] == 'final' then
     redis.call('HSET', batch, 'final', '', 'final_attempt', tried)
-    if lost then
+    -- A version that is registered is there to stay: the job may not fail any more.
+    if lost and redis.call('HGET', base .. 'job:' .. id, 'phase') ~= 'registering' then
       end_batch(id, h, outcome)
       return true
     end

@@ -24,7 +24,8 @@ if fence ~= '' then
   job = redis.call('HGET', base .. 'unit:' .. fence, 'jobs')
   if not job then return { 'lost' } end
   local h = redis.call('HMGET', base .. 'job:' .. job, 'status', 'cancel')
-  if h[1] ~= 'running' or h[2] == '1' then return { 'lost' } end
+  -- Nor after its deadline: a job that failed has made no version.
+  if h[1] ~= 'running' or h[2] == '1' or (redis.call('HGET', base .. 'batch:' .. job, 'stop') or '') ~= '' then return { 'lost' } end
 end
 local moves = alias ~= '' and points_to ~= number
 if moves and (ARGV[6] ~= '*' and (points_to or '') ~= ARGV[6] or ARGV[7] ~= '' and revision ~= ARGV[7]) then

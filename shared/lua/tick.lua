@@ -12,8 +12,11 @@ for _, fence in ipairs(redis.call('ZRANGE', base .. 'leases', '-inf', '(' .. int
   for _, id in ipairs(d) do done[#done + 1] = id end
 end
 for _, id in ipairs(redis.call('ZRANGE', base .. 'deadlines', '-inf', '(' .. integer(now), 'BYSCORE', 'LIMIT', 0, 1000)) do
-  local h = facts(id, 'lane', 'queue')
-  if h[7] and h[1] == 'running' then
+  local h = facts(id, 'lane', 'queue', 'phase')
+  if h[1] == 'running' and h[10] == 'registering' then
+    -- Its version is there to stay: what follows is to say so.
+    redis.call('ZREM', base .. 'deadlines', id)
+  elseif h[7] and h[1] == 'running' then
     -- What is done is kept; it ends when that is written.
     redis.call('ZREM', base .. 'deadlines', id)
     stop_batch(id, 'failed', ARGV[3])

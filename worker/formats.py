@@ -61,7 +61,6 @@ class Joblib:
 
 
 FORMATS: Final[dict[str, Format]] = {"skops": Skops(), "onnx": Onnx(), "joblib": Joblib()}
-SUFFIXES: Final = {".joblib": "joblib", ".pkl": "joblib", ".pickle": "joblib", ".onnx": "onnx"}
 
 
 @dataclass(frozen=True, slots=True)

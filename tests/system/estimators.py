@@ -1,10 +1,13 @@
-"""Estimators over one column of text that behave as a test wants; workers load them from here."""
+"""Estimators that behave as a test wants; workers load them from here."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, RegressorMixin
 
 from tests.wait import until
 
@@ -29,3 +32,32 @@ class Lookup:
         """n_rows texts -> (n_rows,) float64."""
         table = {KNOWN_TEXT: 1.0}
         return np.array([table[text] for text in texts])
+
+
+class Waiting(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+    """Predicts the mean of what it was fitted on; a fit ends as soon as there is a file of that path."""
+
+    def __init__(self, path: str = "/") -> None:
+        self.path = path
+
+    def fit(self, rows: NDArray[np.float64], target: NDArray[np.float64]) -> "Waiting":
+        """(n_rows, n_features) and (n_rows,) float64."""
+        until(Path(self.path).exists, LONGEST_HOLD_SECONDS, f"{self.path} exists")
+        self.mean_ = float(np.mean(target))
+        return self
+
+    def predict(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(n_rows, n_features) -> (n_rows,) float64."""
+        return np.full(len(rows), self.mean_)
+
+
+class Deadly:
+    """Ends its process when it is unpickled, but for the one that made it."""
+
+    def __init__(self) -> None:
+        self.maker = os.getpid()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Called by pickle."""
+        if os.getpid() != state["maker"]:
+            os._exit(1)

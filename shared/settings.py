@@ -208,8 +208,8 @@ class Settings(BaseModel):
     )
     max_unpacked_artifact_bytes: Count = Field(
         8 * 2**30,
-        description="Largest artifact when it is unpacked, bytes: what a skops file, which is a zip archive, may become "
-        "in memory.",
+        description="Largest artifact when it is unpacked, bytes: what a skops file, which is a zip archive, may "
+        "become in memory.",
     )
     trusted_types: str = Field(
         "",

@@ -50,7 +50,8 @@ def session_of(artifact: bytes) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-    # Both keep what the largest batch so far took, the second for each number of rows that ever came.
+    # Both keep what the largest batch so far took, the second for each number of rows that ever came: 132 MiB instead
+    # of 10 for two layers of 256 after a batch of 65,536 rows, to save 7 us a call.
     options.enable_cpu_mem_arena = options.enable_mem_pattern = False
     options.log_severity_level = 4  # what it says of a row is an exception too, and of a graph's style nobody asked
     try:

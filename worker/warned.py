@@ -1,6 +1,6 @@
 """What libraries warn of, thread by thread: `warnings.catch_warnings` acts on every thread of a process at once.
 
-One hook stands for the whole process; what it does with a warning depends on the thread that caused it.
+One hook stands for all threads that want one; what it does with a warning depends on the thread that caused it.
 """
 
 import contextlib
@@ -9,7 +9,8 @@ import warnings
 from collections.abc import Iterator
 from typing import Any, Final, TextIO
 
-_ALWAYS: Final = ("always", None, Warning, None, 0)
+# What Python does not show by default; see the library reference, warnings, "Default Warning Filter".
+_HIDDEN: Final = (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning)
 
 
 class _Thread(threading.local):
@@ -22,7 +23,32 @@ class _Dropped:
     """Nobody wants them."""
 
 
+class _Hook:
+    """Stands for as long as any thread wants it, so that no thread takes it away from another."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._users = 0
+        self._before = warnings.catch_warnings()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._users += 1
+            if self._users == 1:
+                self._before = warnings.catch_warnings()
+                self._before.__enter__()
+                warnings.simplefilter("always")
+                warnings.showwarning = _hook
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._users -= 1
+            if self._users == 0:
+                self._before.__exit__(None, None, None)
+
+
 _thread: Final = _Thread()
+_installed: Final = _Hook()
 _shown: Final = warnings.showwarning
 
 
@@ -37,25 +63,18 @@ def _hook(
     caught = _thread.caught
     if isinstance(caught, list):
         caught.append(" ".join(str(message).split()))
-    elif caught is None:
+    elif caught is None and not issubclass(category, _HIDDEN):
         _shown(message, category, filename, lineno, file, line)
-
-
-def _install() -> None:
-    if warnings.showwarning is not _hook:
-        warnings.showwarning = _hook
-    if not warnings.filters or warnings.filters[0] != _ALWAYS:
-        warnings.simplefilter("always")
 
 
 @contextlib.contextmanager
 def _with(caught: Any) -> Iterator[Any]:
-    _install()
-    before, _thread.caught = _thread.caught, caught
-    try:
-        yield caught
-    finally:
-        _thread.caught = before
+    with _installed:
+        before, _thread.caught = _thread.caught, caught
+        try:
+            yield caught
+        finally:
+            _thread.caught = before
 
 
 def quiet() -> contextlib.AbstractContextManager[Any]:

@@ -58,6 +58,15 @@ def test_a_quiet_thread_leaves_the_warnings_of_another() -> None:
         assert pool.submit(work).result(timeout=60) == ["mine"]
 
 
+def test_nothing_is_left_of_it_afterwards() -> None:
+    before = (list(warnings.filters), warnings.showwarning)
+
+    with collected(), quiet():
+        pass
+
+    assert (list(warnings.filters), warnings.showwarning) == before
+
+
 def test_other_warnings_are_shown_as_ever() -> None:
     with quiet():
         warn("dropped")

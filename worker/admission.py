@@ -19,6 +19,7 @@ from worker.drain import until_written
 from worker.predict import Stopped
 from worker.registration import register
 
+LONGEST_REASON: Final = 200
 READERS: Final = {
     "csv": pyarrow.csv.read_csv,
     "ndjson": pyarrow.json.read_json,
@@ -92,10 +93,16 @@ class Admission:
         """
         assert sample.key is not None  # noqa: S101  # it came with the artifact
         data = self._storage.get(sample.key)
+        if not data.strip():
+            raise _bad_sample("The sample is empty; send a few rows of what the model predicts.")
         try:
             return READERS[sample.format or "csv"](pa.BufferReader(data))
         except (pa.ArrowException, OSError) as error:
-            message = f"The sample cannot be read as {sample.format or 'csv'}: {error}"
-            raise InvalidRequest(
-                message, errors=[{"pointer": "/sample", "code": "bad_sample", "message": message}]
-            ) from error
+            # Arrow quotes what it could not read.
+            reason = "".join(character if character.isprintable() else " " for character in str(error))
+            message = f"The sample cannot be read as {sample.format or 'csv'}: {reason[:LONGEST_REASON]}"
+            raise _bad_sample(message) from error
+
+
+def _bad_sample(message: str) -> InvalidRequest:
+    return InvalidRequest(message, errors=[{"pointer": "/sample", "code": "bad_sample", "message": message}])

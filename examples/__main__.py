@@ -50,6 +50,8 @@ def register_missing(registry: Registry, there: set[str]) -> None:
                 format="skops",
                 sample=sample,
                 description=demo.description,
+                who="python -m examples",
+                why="demo model",
             )
 
 

@@ -8,11 +8,15 @@ import jsonschema
 import openapi_spec_validator
 import pytest
 
+from examples.small_network import network
 from tests.processes import Answer, Http
 from tests.system.rows import LINEAR
-from tests.system.service import Barrier
+from tests.system.service import Barrier, Service
+from tests.system.trainings import labelled, line
 
 WAIT = {"Prefer": "wait=30"}
+NO_WAIT = {"Prefer": "wait=0"}
+ROWS = labelled(50)
 # Two more rows than the model takes.
 TOO_LONG = [*LINEAR, 1, 2]
 
@@ -27,6 +31,7 @@ class Call:
     job: str = ""
     name: str = "linear"
     version: str = "1"
+    alias: str = "production"
     query: str = ""
     body: Any = None
     raw: bytes | None = None
@@ -40,13 +45,17 @@ class Call:
     def send(self, http: Http, jobs: dict[str, str]) -> Answer:
         """The answer."""
         path = self.path.format(
-            job_id=jobs.get(self.job, self.job), name=self.name, version=self.version, file_id="nobody"
-        )
+            job_id=jobs.get(self.job, self.job), name=jobs.get(self.name, self.name), version=self.version,
+            alias=self.alias, file_id="nobody",
+        )  # fmt: skip
         return http(self.method, path + self.query, self.body, raw=self.raw, **self.headers)
 
 
 JOB = "/jobs/{job_id}"
+MODEL = "/models/{name}"
+ALIAS = f"{MODEL}/aliases/{{alias}}"
 CSV = {"Content_Type": "text/csv"}
+ONNX = {"Content_Type": "application/onnx"}
 CALLS = [
     Call(method="POST", path="/jobs", status=202, body={"model": "linear", "instances": [LINEAR]}),
     Call(method="POST", path="/jobs", status=200, body={"model": "linear", "instances": [LINEAR]}, headers=WAIT),
@@ -99,6 +108,37 @@ CALLS = [
     Call(method="GET", path="/models/{name}", status=404, name="nobody"),
     Call(method="GET", path="/models/{name}/versions/{version}", status=200),
     Call(method="GET", path="/models/{name}/versions/{version}", status=404, version="99"),
+    Call(method="POST", path=f"{MODEL}/versions", status=201, name="own", raw=network(), headers=ONNX),
+    Call(method="POST", path=f"{MODEL}/versions", status=202, name="own", raw=network(), headers=ONNX | NO_WAIT),
+    Call(method="POST", path=f"{MODEL}/versions", status=422, name="own", raw=b"nonsense", headers=ONNX),
+    Call(method="POST", path=f"{MODEL}/versions", status=415, name="own", body={}),
+    Call(method="POST", path=f"{MODEL}/retrain", status=202, name="trained", query="?target=y", raw=ROWS, headers=CSV),
+    Call(
+        method="POST",
+        path=f"{MODEL}/retrain",
+        status=200,
+        name="trained",
+        query="?target=y&validate_only=true",
+        raw=ROWS,
+        headers=CSV,
+    ),
+    Call(method="POST", path=f"{MODEL}/retrain", status=422, name="trained", query="?target=z", raw=ROWS, headers=CSV),
+    Call(method="GET", path=ALIAS, status=200),
+    Call(method="GET", path=ALIAS, status=404, alias="nobody"),
+    Call(method="PUT", path=ALIAS, status=200, name="own", alias="canary", body={"version": 1, "why": "tried"}),
+    Call(method="PUT", path=ALIAS, status=412, name="own", body={"version": 1}, headers={"If_Match": '"99"'}),
+    Call(method="PUT", path=ALIAS, status=404, name="own", body={"version": 99}),
+    Call(method="DELETE", path=ALIAS, status=204, name="own", alias="canary"),
+    Call(method="DELETE", path=ALIAS, status=409, name="own"),
+    Call(method="POST", path=f"{MODEL}/rollback", status=200, name="own"),
+    Call(method="POST", path=f"{MODEL}/rollback", status=409, body={"why": "tried"}),
+    Call(method="DELETE", path=f"{MODEL}/versions/{{version}}", status=204, name="own", version="3"),
+    Call(method="DELETE", path=f"{MODEL}/versions/{{version}}", status=409, name="own", version="2"),
+    Call(method="GET", path=f"{MODEL}/drift", status=200),
+    Call(method="GET", path=f"{MODEL}/drift", status=400, query="?limit=0"),
+    Call(method="PUT", path=f"{MODEL}/schedule", status=422, body={"cron": "nonsense"}),
+    Call(method="GET", path=f"{MODEL}/schedule", status=404),
+    Call(method="DELETE", path=f"{MODEL}/schedule", status=404),
     Call(method="GET", path="/healthz", status=200),
     Call(method="GET", path="/readyz", status=200),
     Call(method="GET", path="/version", status=200),
@@ -121,8 +161,11 @@ def the_id(http: Http, model: str, instances: list[Any], status: str, **more: An
 
 
 @pytest.fixture(scope="module")
-def jobs(http: Http, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """A job in every state, by its name."""
+def jobs(http: Http, service: Service, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """A job in every state, by its name; and models to be changed, of which `own` has three versions."""
+    own = line(service)
+    for slope in (2, 3):
+        line(service, slope=slope, name=own)
     barrier = Barrier(http, tmp_path_factory.mktemp("gates"))
     cancelled = barrier.hold()["id"]
     http("POST", f"/jobs/{cancelled}/cancel")
@@ -132,6 +175,8 @@ def jobs(http: Http, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[
     http("DELETE", f"/jobs/{deleted}")
     many = [[number % 7, *[0] * 23] for number in range(4000)]
     yield {
+        "own": own,
+        "trained": line(service),
         "cancelled": cancelled,
         "deleted": deleted,
         "succeeded": the_id(http, "linear", [LINEAR], "succeeded"),
@@ -173,6 +218,21 @@ def test_an_answer_is_as_the_document_says(
         assert media_type in contents
         if media_type.endswith(("/json", "+json")) and "schema" in contents[media_type]:
             assert faults(answer.json, contents[media_type]["schema"], document) == []
+
+
+def test_a_schedule_is_as_the_document_says(http: Http, service: Service, document: dict[str, Any]) -> None:
+    path = f"/models/{line(service)}/schedule"
+    file_id = http("POST", "/files", raw=ROWS, Content_Type="text/csv").json["id"]
+    body = {"cron": "0 3 1 1 *", "input": {"file_id": file_id}, "target": "y"}
+
+    answers = {"put": http("PUT", path, body), "get": http("GET", path)}
+    removed = http("DELETE", path)
+
+    assert removed.status == 204
+    for method, answer in answers.items():
+        described = document["paths"][f"{MODEL}/schedule"][method]["responses"]["200"]
+        assert answer.status == 200, answer.body
+        assert faults(answer.json, described["content"]["application/json"]["schema"], document) == []
 
 
 def faults(answer: Any, schema: dict[str, Any], document: dict[str, Any]) -> list[str]:

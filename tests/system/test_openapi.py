@@ -128,12 +128,12 @@ CALLS = [
     Call(method="PUT", path=ALIAS, status=200, name="own", alias="canary", body={"version": 1, "why": "tried"}),
     Call(method="PUT", path=ALIAS, status=412, name="own", body={"version": 1}, headers={"If_Match": '"99"'}),
     Call(method="PUT", path=ALIAS, status=404, name="own", body={"version": 99}),
-    Call(method="DELETE", path=ALIAS, status=204, name="own", alias="canary"),
+    Call(method="DELETE", path=ALIAS, status=204, name="own", alias="disposable"),
     Call(method="DELETE", path=ALIAS, status=409, name="own"),
-    Call(method="POST", path=f"{MODEL}/rollback", status=200, name="own"),
+    Call(method="POST", path=f"{MODEL}/rollback", status=200, name="turned"),
     Call(method="POST", path=f"{MODEL}/rollback", status=409, body={"why": "tried"}),
-    Call(method="DELETE", path=f"{MODEL}/versions/{{version}}", status=204, name="own", version="3"),
-    Call(method="DELETE", path=f"{MODEL}/versions/{{version}}", status=409, name="own", version="2"),
+    Call(method="DELETE", path=f"{MODEL}/versions/{{version}}", status=204, name="own", version="2"),
+    Call(method="DELETE", path=f"{MODEL}/versions/{{version}}", status=409, name="own", version="3"),
     Call(method="GET", path=f"{MODEL}/drift", status=200),
     Call(method="GET", path=f"{MODEL}/drift", status=400, query="?limit=0"),
     Call(method="PUT", path=f"{MODEL}/schedule", status=422, body={"cron": "nonsense"}),
@@ -162,10 +162,11 @@ def the_id(http: Http, model: str, instances: list[Any], status: str, **more: An
 
 @pytest.fixture(scope="module")
 def jobs(http: Http, service: Service, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """A job in every state, by its name; and models to be changed, of which `own` has three versions."""
-    own = line(service)
-    for slope in (2, 3):
-        line(service, slope=slope, name=own)
+    """A job in every state, by its name, and models to be changed; the calls come in any order."""
+    own, turned = line(service), line(service)
+    for model in (own, own, turned):
+        line(service, slope=2, name=model)
+    http("PUT", f"/models/{own}/aliases/disposable", {"version": 1})
     barrier = Barrier(http, tmp_path_factory.mktemp("gates"))
     cancelled = barrier.hold()["id"]
     http("POST", f"/jobs/{cancelled}/cancel")
@@ -177,6 +178,7 @@ def jobs(http: Http, service: Service, tmp_path_factory: pytest.TempPathFactory)
     yield {
         "own": own,
         "trained": line(service),
+        "turned": turned,
         "cancelled": cancelled,
         "deleted": deleted,
         "succeeded": the_id(http, "linear", [LINEAR], "succeeded"),

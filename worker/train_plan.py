@@ -23,6 +23,7 @@ from shared.training import Recipe, TrainOptions
 from worker.chunk import MOST_ERRORS_SHOWN
 from worker.drain import until_written, worker_name
 from worker.finalise import output
+from worker.manifest import reasons_text
 from worker.model_cache import LoadedModel, ModelCache
 from worker.retry import input_of
 from worker.train_fit import weight_parameter
@@ -90,7 +91,10 @@ class TrainPlanner:
             **asked,
         }
         if rows.table.num_rows and not too_many_failed(options, rows):
-            about |= self._data(unit, options, rows, base, task, asked["folds"])
+            try:
+                about |= self._data(unit, options, rows, base, task, asked["folds"])
+            except InvalidRequest as error:
+                raise with_bad_rows(error, rows, about["shown"]) from error
         fits = [f"{number} {fold}" for number in range(len(asked["candidates"])) for fold in range(asked["folds"])]
         if not about["used"]:
             fits = []
@@ -209,6 +213,15 @@ def too_many_failed(options: TrainOptions, rows: TrainingRows) -> bool:
     """Whether more rows are bad than the job allows; plan.lua, which ends the job then, says the same."""
     most, fraction = options.max_failed_rows, options.max_failed_fraction
     return (most is not None and rows.failed > most) or (fraction is not None and rows.failed > fraction * rows.total)
+
+
+def with_bad_rows(error: InvalidRequest, rows: TrainingRows, shown: list[dict[str, Any]]) -> InvalidRequest:
+    """The error with the rows that are left out, which may be why the others cannot be trained on."""
+    if not rows.failed:
+        return error
+    verb = "is" if rows.failed == 1 else "are"
+    told = f"{rows.failed} of {rows.total} rows {verb} bad: {reasons_text(rows.reasons)}."
+    return InvalidRequest(f"{error.message} {told}", errors=[*error.errors, *shown])
 
 
 def check_comparable(champion: LoadedModel, base: LoadedModel) -> None:

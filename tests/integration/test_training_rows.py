@@ -244,6 +244,18 @@ def test_a_file_of_bad_rows_alone_says_what_is_wrong_with_them(diabetes: TrainRu
     assert len(diabetes.errors_of(job)) == job.counts.failed == job.counts.total == 30
 
 
+def test_too_few_rows_because_others_are_bad_says_so(diabetes: TrainRunner) -> None:
+    data = with_text(3, "nonsense", DIABETES.slice(0, 8))
+
+    job = diabetes.run("diabetes", data, target="target")
+
+    assert job.failure is not None
+    assert job.failure["message"].endswith("1 of 8 rows is bad: wrong_number_of_fields (1 row).")
+    assert [(error["code"], error.get("row")) for error in job.errors] == [
+        ("too_few_rows", None), ("too_few_rows", None), ("wrong_number_of_fields", 3),
+    ]  # fmt: skip
+
+
 def test_a_training_that_fails_later_still_says_which_rows_were_bad(diabetes: TrainRunner) -> None:
     recipe = {"base": "diabetes@2", "params": {"n_neighbors": 10_000}}
     diabetes.register("diabetes", KNeighborsRegressor().fit(*arrays_of(DIABETES)), features_of(DIABETES), alias=None)

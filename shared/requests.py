@@ -243,8 +243,9 @@ def _base(registry: Registry, name: str, given: str | None) -> Manifest:
     except ModelNotFound:
         if name not in registry.names():
             raise ModelNotFound(
-                f"There is no model {name!r}; to make its first version name the one to start from in recipe.base, "
-                "such as home@3, or register an artifact."
+                f"There is no model {name!r}; there are {', '.join(registry.names()) or 'none yet'}. To make its first "
+                f"version, name in recipe.base the one to start from, such as home@3, or send an artifact to "
+                f"/models/{name}/versions."
             ) from None
         return registry.model(name).versions[0]
 

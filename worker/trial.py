@@ -40,16 +40,17 @@ def find_signature(estimator: Any, sample: pa.Table) -> Signature:
         [float(value) if isinstance(value, Decimal) else value for value in row.values()] for row in sample.to_pylist()
     ]
     draft = Signature(container="matrix", features=features, methods=())
-    reasons = []
+    reasons: dict[str, list[str]] = {}
     with quiet():
         for container in _containers(estimator, features):
             draft = replace(draft, container=container, features=_as_taken(features, container))
             methods, reason = _methods(estimator, draft, rows)
             if methods:
                 break
-            reasons.append(f"as {container}: {reason}")
+            reasons.setdefault(reason, []).append(container)
         else:
-            raise ModelUnusable(f"The model fails on the sample: {'; '.join(reasons)}")
+            told = (f"as {' or '.join(containers)}: {reason}" for reason, containers in reasons.items())
+            raise ModelUnusable(f"The model fails on the sample: {'; '.join(told)}")
         nullable = tuple(
             replace(feature, nullable=_takes_null(estimator, draft, methods[0], rows, index))
             for index, feature in enumerate(draft.features)

@@ -259,7 +259,9 @@ def test_what_is_no_artifact_is_refused_with_the_reason(
 @pytest.mark.parametrize(
     ("sample", "code", "words"),
     [
-        pytest.param(b"a,b\n1,2\n", "model_unusable", "expecting 13 features", id="other-columns"),
+        pytest.param(
+            b"a,b\n1,2\n", "model_unusable", "as matrix or table or dataframe: predict raised", id="other-columns"
+        ),
         pytest.param(SAMPLE.partition(b"\n")[0] + b"\n", "invalid_input", "no rows", id="no-rows"),
         pytest.param(b"", "bad_sample", "The sample is empty", id="empty"),
         pytest.param(b"a,b\n1\n", "bad_sample", "cannot be read as csv", id="no-table"),

@@ -219,7 +219,7 @@ def test_a_sample_that_cannot_be_used_is_refused(sample: pa.Table, message: str)
 def test_a_model_that_fails_on_the_sample_is_unusable_and_says_why() -> None:
     estimator = LinearRegression().fit(RNG.normal(size=(10, 3)), np.arange(10.0))
 
-    with pytest.raises(ModelUnusable, match="as matrix or table or dataframe: .* X has 2 features"):
+    with pytest.raises(ModelUnusable, match=r"as matrix or table or dataframe: .* X has 2 features"):
         find_signature(estimator, SAMPLE)
 
 

@@ -112,6 +112,9 @@ def make_app() -> Celery:
         # In the parent, so that its children share the memory and start at once. It never predicts: OpenMP used
         # before a fork makes the children hang.
         parent["queues"] = tuple(options.get("queues") or ())
+        # Read when OpenMP is loaded: threads of a fit that wait for one another would spin otherwise, and where others
+        # want the processor too they would hold each other up for many times as long as the fit takes.
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         if CONTROL not in parent["queues"]:
             import worker.preload
             import worker.services  # noqa: F401

@@ -31,11 +31,12 @@ from worker.model_cache import LoadedModel, ModelCache
 from worker.predict import Stopped
 from worker.profile import profile_of
 from worker.registration import Examined, accelerated, examine
-from worker.train_fit import FitRunner, Fitted, best, fit, told
+from worker.train_fit import FitRunner, Fitted, fit, told
+from worker.train_manifest import about_input, chosen, described, registered_of
 from worker.train_plan import TRAINING_FILE, base_of, check_comparable, original
 from worker.training.comparison import Comparison, compare
 from worker.training.gate import Verdict, judge, judge_first
-from worker.training.metrics import METRICS, Answers, metrics_of, union
+from worker.training.metrics import Answers, metrics_of, union
 from worker.training.recipe import untrained
 from worker.training_set import Side, TrainingSet
 
@@ -227,7 +228,7 @@ class Challenge:
             source_job=unit.job_id,
             created_by=f"job {unit.job_id}",
             data={
-                "input": _input(options),
+                "input": about_input(options),
                 "combine": options.combine,
                 "target": options.target,
                 "rows": about["used"],
@@ -275,20 +276,12 @@ class Challenge:
 
     def _end(self, unit: BatchUnit, options: TrainOptions, manifest: Manifest) -> None:
         """End a job whose version is registered."""
-        about, gate = unit.training, manifest.comparison
-        alias = {"auto": PRODUCTION, "manual": CHALLENGER, "never": None}[options.promote] if gate["passed"] else None
-        registered = {
-            "model": manifest.model,
-            "version": manifest.version,
-            "sha256": manifest.sha256,
-            "parent": manifest.parent,
-            "promoted": alias == PRODUCTION,
-            "alias": alias,
-            "metrics": manifest.metrics,
-            "gate": gate,
-            "params": manifest.recipe["params"],
-        }
-        outputs = _outputs(unit) | {"manifest": self._write_manifest(unit, options, manifest, registered)}
+        about, registered = unit.training, registered_of(options, manifest)
+        raw = orjson.dumps(described(unit, options, manifest), option=orjson.OPT_INDENT_2) + b"\n"
+        key = output_key(unit.job_id, "manifest.json")
+        self._storage.put(key, raw)
+        written = output("manifest.json", key, "application/json", len(raw), hashlib.sha256(raw), None)
+        outputs = _outputs(unit) | {"manifest": written}
         failed = about["failed"]
         self._commit(
             unit,
@@ -301,30 +294,6 @@ class Challenge:
             },
             succeeded=about["rows"] - failed,
         )
-
-    def _write_manifest(
-        self, unit: BatchUnit, options: TrainOptions, manifest: Manifest, registered: dict[str, Any]
-    ) -> dict[str, Any]:
-        about = unit.training
-        _, fits = chosen(unit)
-        document = {
-            "job_id": unit.job_id,
-            "model": {"name": unit.spec.model, "base": options.recipe.base, "base_sha256": unit.spec.sha256},
-            "input": _input(options),
-            "counts": {"total": about["rows"], "failed": about["failed"]},
-            "data": {name: about[name] for name in ("used", "held_out", "sha256")},
-            "task": about["task"],
-            "metric": about["metric"],
-            "options": {name: value for name, value in options.to_dict().items() if name != "input"},
-            "candidates": about["candidates"],
-            "fits": fits,
-            "warnings": manifest.recipe["warnings"],
-            "registered": registered,
-        }
-        raw = orjson.dumps(document, option=orjson.OPT_INDENT_2) + b"\n"
-        key = output_key(unit.job_id, "manifest.json")
-        self._storage.put(key, raw)
-        return output("manifest.json", key, "application/json", len(raw), hashlib.sha256(raw), None)
 
     def _commit(
         self, unit: BatchUnit, status: Status, outcome: dict[str, Any], *, succeeded: int | None = None
@@ -339,39 +308,5 @@ class Challenge:
         )  # fmt: skip
 
 
-def chosen(unit: BatchUnit) -> tuple[int, list[dict[str, Any]]]:
-    """The number of the best candidate, and every fit of the search.
-
-    Raises:
-        TrainingFailed: each candidate failed in some fold.
-    """
-    about = unit.training
-    if not about["folds"]:
-        return 0, []
-    scores: dict[int, list[float | None]] = {number: [] for number in range(len(about["candidates"]))}
-    fits = []
-    for first, part in unit.parts:
-        candidate, fold = divmod(first, about["folds"])
-        scores[candidate].append(part["score"])
-        told = {name: part[name] for name in ("score", "error", "warnings") if part.get(name) is not None}
-        fits.append({"candidate": candidate, "fold": fold, **told})
-    number = best(scores, greater_is_better=METRICS[about["metric"]].greater_is_better)
-    if number is None:
-        reason = next((part["error"] for _, part in unit.parts if part.get("error")), "")
-        raise TrainingFailed(f"No candidate could be fitted on every fold; the first reason: {reason}")
-    return number, fits
-
-
 def _outputs(unit: BatchUnit) -> dict[str, Any]:
     return {"errors": unit.training["errors"]} if "errors" in unit.training else {}
-
-
-def _input(options: TrainOptions) -> dict[str, Any]:
-    given = options.input
-    return {
-        "name": given.name,
-        "file_id": given.file_id,
-        "uri": given.uri,
-        "bytes": given.size_bytes,
-        "sha256": given.sha256,
-    }

@@ -1,6 +1,7 @@
 """A training makes a challenger, compares it with the champion, and moves production if it is better."""
 
 import warnings
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +18,7 @@ from sklearn.svm import LinearSVC
 from sklearn.tree import DecisionTreeClassifier
 
 from examples import home, support
-from shared.errors import VersionInUse
+from shared.errors import StoreUnavailable, VersionInUse
 from shared.job import Job, Status
 from shared.registry import ANY, PRODUCTION, Manifest, Move
 from shared.settings import Settings
@@ -535,6 +536,57 @@ def test_a_champion_that_cannot_be_compared_and_came_meanwhile_fails_the_job(dia
     assert failure["code"] == "invalid_input"
     assert "answers with classes of the type boolean, the base with a number" in failure["message"]
     assert diabetes.production("diabetes") == 3
+
+
+def test_a_training_that_is_cancelled_while_it_is_compared_registers_nothing(diabetes: TrainRunner) -> None:
+    (job_id,) = hold(diabetes, 0.01)
+    diabetes.registries[0].hold_up(lambda: diabetes.store.cancel(job_id))
+
+    diabetes.step(0)
+    job = diabetes.finish(job_id)
+
+    assert (job.status, job.failure) == (Status.CANCELLED, None)
+    assert [manifest.version for manifest in diabetes.registry.model("diabetes").versions] == [1]
+
+
+def test_a_training_whose_deadline_comes_while_it_is_compared_registers_nothing(diabetes: TrainRunner) -> None:
+    job_id = diabetes.submit(
+        "diabetes", DIABETES, target="target", recipe={"params": {"alpha": 0.01}}, deadline_seconds=600.0
+    )
+    assert diabetes.step() == "plan"
+    diabetes.registries[0].hold_up(lambda: diabetes.be_late("deadlines", job_id))
+
+    diabetes.step(0)
+    job = diabetes.finish(job_id)
+
+    assert job.failure is not None
+    assert job.failure["code"] == "deadline_exceeded"
+    assert [manifest.version for manifest in diabetes.registry.model("diabetes").versions] == [1]
+
+
+def test_a_job_whose_version_is_registered_does_not_fail_though_its_last_attempt_is_lost(
+    make_settings: Callable[..., Settings],
+) -> None:
+    settings = make_settings(max_attempts=1)
+    server = RedisServer(settings)
+    try:
+        runner = with_ridge(TrainRunner(settings), 5.0)
+        (job_id,) = hold(runner, 0.01)
+        runner.registries[0].lose_the_answer()
+        with pytest.raises(StoreUnavailable):
+            runner.step(0)
+        assert runner.production("diabetes") == 2
+        runner.be_late("leases")
+
+        job = runner.finish(job_id)
+        moves = runner.registry.history("diabetes", PRODUCTION)
+    finally:
+        server.stop()
+
+    assert job.status == Status.SUCCEEDED
+    assert job.registered is not None
+    assert job.registered["version"] == 2
+    assert [(move["from"], move["to"]) for move in moves] == [(1, 2), (None, 1)]
 
 
 def test_production_that_is_moved_for_ever_ends_the_job(diabetes: TrainRunner) -> None:

@@ -15,9 +15,11 @@ from sklearn.base import BaseEstimator
 
 from shared.batch import Input
 from shared.connection import Connections
+from shared.errors import StoreUnavailable
 from shared.inputs import Inputs
 from shared.job import Job, new_job_id
 from shared.keys import Keys
+from shared.queue import TRAIN
 from shared.registry import Manifest, Registry
 from shared.requests import TrainRequest, train_submission
 from shared.settings import Settings
@@ -43,17 +45,26 @@ class HeldUpRegistry(Registry):
         self.compared: list[int | None] = []  # the champions of the versions that were to be registered
         self._between: Callable[[], object] = lambda: None
         self._times = 0
+        self._loses = False
 
     def hold_up(self, between: Callable[[], object], times: int = 1) -> None:
         """Have this happen before the next registrations."""
         self._between, self._times = between, times
+
+    def lose_the_answer(self) -> None:
+        """Have the next registration succeed, and nobody learn it."""
+        self._loses = True
 
     def add(self, manifest: Manifest, *arguments: Any, **more: Any) -> Manifest:
         """Register a version."""
         self.compared.append(manifest.comparison["champion_version"])
         if len(self.compared) <= self._times:
             self._between()
-        return super().add(manifest, *arguments, **more)
+        registered = super().add(manifest, *arguments, **more)
+        if self._loses:
+            self._loses = False
+            raise StoreUnavailable
+        return registered
 
 
 class TrainRunner:
@@ -98,6 +109,13 @@ class TrainRunner:
             return None
         self.works[worker].do(unit)
         return unit.kind
+
+    def be_late(self, key: str, member: str | None = None) -> None:
+        """Let the time of leases or deadlines be over, and a janitor see it."""
+        client, where = self.store.connections.client, f"{self.store.keys.base}{key}"
+        for one in [member] if member is not None else client.zrange(where, 0, -1):
+            client.zadd(where, {one: 1})
+        self.store.tick((TRAIN,))
 
     def read(self, job_id: str) -> Job:
         """The job as it is."""

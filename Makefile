@@ -16,10 +16,10 @@ COMPILE = $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test check format bench bench-batch docs lock clean
+.PHONY: help run test check format bench bench-batch bench-training docs lock clean
 
 help: ## List these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' Makefile
 
 run: $(VENV)/requirements.installed ## Start Foretell: Redis, API, workers and scheduler; Ctrl-C stops it
 	@exec $(BIN)/python -m deploy
@@ -42,6 +42,9 @@ bench: $(VENV)/requirements-dev.installed ## Measure online predictions beside t
 
 bench-batch: $(VENV)/requirements-dev.installed ## Measure batch files beside a hand-written script and naive set-ups
 	@$(BIN)/python -m benchmarks.batch $(ARGS)
+
+bench-training: $(VENV)/requirements-dev.installed ## Measure a search with one and two worker processes
+	@$(BIN)/python -m benchmarks.training $(ARGS)
 
 docs: $(VENV)/requirements.installed ## Write docs/configuration.md from the settings in the code
 	@$(BIN)/python -m shared.settings > docs/configuration.md.new

@@ -1,8 +1,9 @@
 """What must hold of the contents of a skops file beside its types: no index in it leads beyond an array.
 
-skops audits types. Trees, neighbour trees, sparse matrices and support vector machines hold indices and sizes that
-compiled code follows without looking at the bounds, so a crafted file of trusted types could crash the process that
-predicts, or read memory that is none of its business (https://github.com/scikit-learn/scikit-learn/pull/34558).
+skops audits types. Trees, neighbours, vocabularies, sparse matrices and support vector machines hold indices and sizes
+that compiled code follows without looking at the bounds, so a crafted file of trusted types could crash the process
+that predicts, or read memory that is none of its business (https://github.com/scikit-learn/scikit-learn/pull/34558).
+These are the places that are known; nobody has proved that there are no others.
 """
 
 from collections.abc import Iterable
@@ -14,6 +15,8 @@ from sklearn.ensemble._gb import BaseGradientBoosting
 from sklearn.ensemble._hist_gradient_boosting.binning import _BinMapper
 from sklearn.ensemble._hist_gradient_boosting.predictor import TreePredictor
 from sklearn.neighbors import BallTree, KDTree
+from sklearn.neighbors._base import NeighborsBase
+from sklearn.preprocessing import OneHotEncoder
 from sklearn.svm._base import BaseLibSVM, BaseSVC
 from sklearn.tree._tree import Tree
 
@@ -52,7 +55,11 @@ def _check(item: Any) -> None:
         case _BinMapper():
             _check_bins(item)
         case KDTree() | BallTree():
+            _check_neighbour_tree(item)
+        case NeighborsBase() if hasattr(item, "_fit_X"):
             _check_neighbours(item)
+        case OneHotEncoder() if hasattr(item, "categories_"):
+            _check_one_hot(item)
         case BaseLibSVM() if hasattr(item, "support_"):
             _check_machine(item)
         case _ if scipy.sparse.issparse(item):
@@ -63,8 +70,10 @@ def _check(item: Any) -> None:
         raise UnsafeArtifact(f"its {type(item).__name__} reads the files that rows name (input={item.input!r})")
     if getattr(item, "memory", None) is not None:
         raise UnsafeArtifact(f"its {type(item).__name__} keeps files in a folder of its own (memory={item.memory!r})")
-    if hasattr(item, "n_features_in_"):
-        _check_width(item)
+    _check_width(item)
+    if isinstance(words := getattr(item, "vocabulary_", None), dict):
+        # Their numbers are columns of a sparse matrix, which is made without a look at them.
+        _require(_within(list(words.values()), len(words)), item, "its vocabulary has a column that is none")
 
 
 def _require(sound: Any, item: Any, what: str) -> None:
@@ -109,7 +118,7 @@ def _check_bins(mapper: Any) -> None:
         _require(((known >= 0) & (known < CATEGORIES)).all(), mapper, "a category that is none")
 
 
-def _check_neighbours(tree: Any) -> None:
+def _check_neighbour_tree(tree: Any) -> None:
     data, order, nodes, bounds, _, _, n_nodes, *_, weights = tree.__getstate__()
     rows, width = data.shape
     _require(order.shape == (rows,) and _within(order, rows), tree, "a row that is none")
@@ -124,6 +133,38 @@ def _check_neighbours(tree: Any) -> None:
     inner = np.flatnonzero(nodes["is_leaf"] == 0)
     _require(_within(2 * inner + 2, n_nodes), tree, "a node without children")
     _require(weights is None or len(weights) == rows, tree, "its weights")
+
+
+def _check_neighbours(item: Any) -> None:
+    """A neighbour is a row that was learned, and its label a class."""
+    rows, width = item._fit_X.shape
+    _require(rows == item.n_samples_fit_, item, "its number of rows")
+    _require(width == getattr(item, "n_features_in_", width), item, "its number of features")
+    if item._fit_method in ("kd_tree", "ball_tree"):
+        tree = item._tree
+        _require(isinstance(tree, (KDTree, BallTree)) and tree.data.shape == (rows, width), item, "its tree")
+    if hasattr(item, "_y"):
+        _require(len(item._y) == rows, item, "its labels are not those of its rows")
+    if hasattr(item, "classes_"):
+        several = item.outputs_2d_
+        _require(item._y.ndim == (2 if several else 1), item, "its labels")
+        columns = zip(item._y.T, item.classes_, strict=True) if several else [(item._y, item.classes_)]
+        for labels, classes in columns:
+            _require(_within(labels, len(classes)), item, "a label that is none")
+
+
+def _check_one_hot(item: Any) -> None:
+    """Each category has a column, beside those that are dropped and those that share one for being rare."""
+    widths = [len(categories) for categories in item.categories_]
+    shared = item._default_to_infrequent_mappings if item._infrequent_enabled else [None] * len(widths)
+    dropped = item._drop_idx_after_grouping if item._drop_idx_after_grouping is not None else [None] * len(widths)
+    columns = []
+    for width, mapping, without in zip(widths, shared, dropped, strict=True):
+        count = width if mapping is None else len(set(np.asarray(mapping).tolist()))
+        _require(mapping is None or (len(mapping) == width and _within(mapping, count)), item, "its rare categories")
+        _require(without is None or 0 <= without < count, item, "its dropped categories")
+        columns.append(count - (without is not None))
+    _require(list(item._n_features_outs) == columns, item, "its number of columns")
 
 
 def _check_machine(machine: Any) -> None:
@@ -142,7 +183,10 @@ def _check_machine(machine: Any) -> None:
 
 
 def _check_width(item: Any) -> None:
-    """The trees that an estimator follows by itself know no other features than it."""
+    """The trees that an estimator follows by itself, and its cluster centers, know no other features than it."""
+    # Without n_features_in_ scikit-learn would take rows of any width.
+    if hasattr(item, "cluster_centers_"):
+        _require(item.cluster_centers_.shape[1:] == (item.n_features_in_,), item, "its cluster centers")
     if isinstance(getattr(item, "tree_", None), Tree):
         _require(item.tree_.n_features == item.n_features_in_, item, "its number of features")
     for predictor in (part for parts in getattr(item, "_predictors", ()) for part in parts):

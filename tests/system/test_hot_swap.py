@@ -107,7 +107,12 @@ def test_a_model_shows_where_it_is_loaded_and_workers_follow_production_by_thems
     assert (first["queue"], first["versions"], first["failed"]) == ("online", [2], {})
 
     registered(service.settings, swapped, 3.0)
-    until(lambda: all(3 in process["versions"] for process in loaded(http, swapped)), 30, "the new version is loaded")
+
+    def has_the_new_version() -> bool:
+        processes = loaded(http, swapped)
+        return bool(processes) and all(3 in process["versions"] for process in processes)
+
+    until(has_the_new_version, 30, "the new version is loaded")
 
 
 def test_a_process_that_is_gone_is_not_shown(start: Callable[..., Service]) -> None:

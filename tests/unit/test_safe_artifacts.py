@@ -4,7 +4,7 @@ import io
 import json
 import os
 import pickle
-import subprocess
+import re
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -14,12 +14,20 @@ import joblib
 import numpy as np
 import pytest
 import scipy.sparse
+from sklearn.cluster import KMeans
 from sklearn.ensemble import GradientBoostingRegressor, HistGradientBoostingRegressor
-from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.feature_extraction import DictVectorizer
+from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 from sklearn.linear_model import LinearRegression
-from sklearn.neighbors import KNeighborsRegressor
+from sklearn.neighbors import (
+    KNeighborsClassifier,
+    KNeighborsRegressor,
+    LocalOutlierFactor,
+    RadiusNeighborsClassifier,
+    RadiusNeighborsRegressor,
+)
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder
 from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeRegressor
 
@@ -118,25 +126,35 @@ def called(function: str, argument: str, loader: str) -> Callable[[Schema], None
     return change
 
 
-@pytest.mark.parametrize(
-    "loader",
-    ["ConstructorFromReduceNode", "FunctionNode", "LossNode", "ObjectNode", "OperatorFuncNode", "TypeNode"],
-)
+def calling(function: str, loader: str, marker: Path) -> bytes:
+    """A file that names a function with an argument for which it leaves a marker."""
+    argument = f"open({str(marker)!r}, 'w')" if function == "builtins.eval" else f"touch {marker}"
+    return skops_file(LinearRegression().fit(X, Y), called(function, argument, loader))
+
+
+@pytest.mark.parametrize("loader", ["ConstructorFromReduceNode", "FunctionNode", "LossNode", "ObjectNode", "TypeNode"])
 @pytest.mark.parametrize("function", ["os.system", "posix.system", "builtins.eval", "subprocess.Popen"])
-def test_a_skops_file_that_names_a_function_is_refused_and_runs_nothing(
+def test_a_skops_file_that_names_a_function_is_refused_by_the_audit_and_runs_nothing(
     function: str, loader: str, marker: Path
 ) -> None:
-    argument = f"open({str(marker)!r}, 'w')" if function == "builtins.eval" else f"touch {marker}"
-    artifact = skops_file(LinearRegression().fit(X, Y), called(function, argument, loader))
-
-    with pytest.raises(ModelUnusable):
-        load("skops", artifact)
+    with pytest.raises(UnsafeArtifact, match=f"not trusted: {re.escape(function)}"):
+        load("skops", calling(function, loader, marker))
 
     assert not marker.exists()
 
 
-def test_the_command_of_these_files_would_have_run(marker: Path) -> None:
-    subprocess.run(["sh", "-c", f"touch {marker}"], check=True)
+@pytest.mark.parametrize("function", ["os.system", "posix.system", "builtins.eval", "subprocess.Popen"])
+def test_a_skops_file_that_calls_another_function_an_operator_is_refused(function: str, marker: Path) -> None:
+    with pytest.raises(ModelUnusable, match="Expected module 'operator'"):
+        load("skops", calling(function, "OperatorFuncNode", marker))
+
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize("loader", ["ConstructorFromReduceNode", "LossNode"])
+@pytest.mark.parametrize("function", ["os.system", "posix.system", "builtins.eval"])
+def test_the_function_of_such_a_file_does_run_once_it_is_trusted(function: str, loader: str, marker: Path) -> None:
+    load("skops", calling(function, loader, marker), limits(trusted_types=function))
 
     assert marker.exists()
 
@@ -307,6 +325,21 @@ def test_trees_that_know_more_features_than_their_estimator_are_refused(estimato
         load("skops", skops_file(estimator, fewer))
 
 
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        pytest.param(DecisionTreeRegressor().fit(X, Y), id="tree"),
+        pytest.param(HistGradientBoostingRegressor(max_iter=2, min_samples_leaf=2).fit(X, Y), id="histogram-boosting"),
+        pytest.param(KMeans(2, n_init=1).fit(X), id="clusters"),
+    ],
+)
+def test_an_estimator_that_does_not_know_its_number_of_features_is_refused(estimator: Any) -> None:
+    del estimator.n_features_in_
+
+    with pytest.raises(UnsafeArtifact, match="is not sound: .*n_features_in_"):
+        load("skops", FORMATS["skops"].dump(estimator))
+
+
 def test_a_support_vector_machine_with_fewer_coefficients_than_vectors_is_refused() -> None:
     machine = SVC().fit(X, Y > 0)
     machine._dual_coef_ = machine._dual_coef_[:, :5]
@@ -323,6 +356,107 @@ def test_a_sparse_matrix_with_wild_indices_is_refused() -> None:
 
     with pytest.raises(UnsafeArtifact, match="is not sound"):
         load("skops", FORMATS["skops"].dump(nearest))
+
+
+def changed(estimator: Any, **attributes: Any) -> bytes:
+    """The file of an estimator that has other attributes than it learned."""
+    vars(estimator).update(attributes)
+    return FORMATS["skops"].dump(estimator)
+
+
+MORE_ROWS = np.zeros((1000, 3))
+
+
+@pytest.mark.parametrize(
+    ("estimator", "attributes", "message"),
+    [
+        pytest.param(
+            KNeighborsClassifier(algorithm="brute").fit(X, Y > 0), {"_fit_X": MORE_ROWS, "n_samples_fit_": 1000},
+            "its labels", id="rows-without-labels",
+        ),
+        pytest.param(
+            RadiusNeighborsClassifier(algorithm="brute").fit(X, Y > 0), {"_fit_X": MORE_ROWS, "n_samples_fit_": 1000},
+            "its labels", id="rows-without-labels-within-a-radius",
+        ),
+        pytest.param(
+            RadiusNeighborsRegressor(algorithm="brute").fit(X, Y), {"_fit_X": MORE_ROWS, "n_samples_fit_": 1000},
+            "its labels", id="rows-without-targets",
+        ),
+        pytest.param(
+            KNeighborsClassifier(algorithm="brute").fit(X, Y > 0), {"_y": np.full(60, 10**6)},
+            "a label that is none", id="a-label-far-away",
+        ),
+        pytest.param(
+            KNeighborsClassifier(algorithm="kd_tree").fit(X, np.column_stack([Y > 0, Y > 1])),
+            {"_y": np.full((60, 2), -1)}, "a label that is none", id="a-label-before-the-first-of-several",
+        ),
+        pytest.param(
+            KNeighborsClassifier(algorithm="brute").fit(X, Y > 0), {"n_samples_fit_": 10**6},
+            "its number of rows", id="another-number-of-rows",
+        ),
+        pytest.param(
+            KNeighborsRegressor(algorithm="brute").fit(X, Y), {"_fit_X": X[:, :1]},
+            "its number of features", id="rows-of-fewer-features",
+        ),
+        pytest.param(
+            KNeighborsRegressor(algorithm="ball_tree").fit(X, Y),
+            {"_tree": KNeighborsRegressor(algorithm="ball_tree").fit(MORE_ROWS, MORE_ROWS[:, 0])._tree},
+            "its tree", id="a-tree-of-other-rows",
+        ),
+        pytest.param(
+            LocalOutlierFactor(novelty=True, algorithm="kd_tree").fit(X), {"_tree": None}, "its tree", id="no-tree",
+        ),
+        pytest.param(
+            KMeans(2, n_init=1).fit(X), {"cluster_centers_": np.zeros((50_000, 1))},
+            "its cluster centers", id="centers-of-fewer-features",
+        ),
+        pytest.param(
+            CountVectorizer().fit(["a root", "and stem"]), {"vocabulary_": {"root": 10**9}},
+            "its vocabulary", id="a-word-far-away",
+        ),
+        pytest.param(
+            TfidfVectorizer().fit(["a root", "and stem"]), {"vocabulary_": {"root": -5, "stem": 0}},
+            "its vocabulary", id="a-word-before-the-first",
+        ),
+        pytest.param(
+            DictVectorizer().fit([{"root": 1}]), {"vocabulary_": {"root": 10**9}},
+            "its vocabulary", id="a-key-far-away",
+        ),
+        pytest.param(
+            OneHotEncoder().fit([["a"], ["b"], ["c"]]), {"_n_features_outs": [1]},
+            "its number of columns", id="fewer-columns-than-categories",
+        ),
+        pytest.param(
+            OneHotEncoder(max_categories=2).fit([["a"], ["b"], ["c"]]),
+            {"_default_to_infrequent_mappings": [np.array([0, 10**6, 1])]},
+            "its rare categories", id="a-rare-category-far-away",
+        ),
+    ],
+)  # fmt: skip
+def test_attributes_that_do_not_fit_together_are_refused(
+    estimator: Any, attributes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UnsafeArtifact, match=f"is not sound: {message}"):
+        load("skops", changed(estimator, **attributes))
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        pytest.param(KNeighborsClassifier(algorithm="brute").fit(X, Y > 0), id="brute"),
+        pytest.param(KNeighborsClassifier(algorithm="kd_tree").fit(X, np.column_stack([Y > 0, Y > 1])), id="outputs"),
+        pytest.param(KNeighborsRegressor(algorithm="brute").fit(scipy.sparse.csr_matrix(X), Y), id="sparse"),
+        pytest.param(KNeighborsRegressor(metric="precomputed").fit(np.zeros((60, 60)), Y), id="precomputed"),
+        pytest.param(RadiusNeighborsClassifier(algorithm="ball_tree").fit(X, Y > 0), id="radius"),
+        pytest.param(LocalOutlierFactor(novelty=True).fit(X), id="outliers"),
+        pytest.param(KMeans(2, n_init=1).fit(X), id="clusters"),
+        pytest.param(TfidfVectorizer().fit(["a root", "and stem"]), id="words"),
+        pytest.param(OneHotEncoder(drop="first").fit([["a"], ["b"], ["c"]]), id="dropped-category"),
+        pytest.param(OneHotEncoder(max_categories=2).fit([["a", 1], ["b", 2], ["c", 3]]), id="rare-categories"),
+    ],
+)
+def test_what_scikit_learn_fitted_itself_is_sound(estimator: Any) -> None:
+    assert type(load("skops", FORMATS["skops"].dump(estimator)).estimator) is type(estimator)
 
 
 @pytest.mark.parametrize("kind", ["filename", "file"])

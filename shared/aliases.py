@@ -14,7 +14,7 @@ from shared.job import from_millis
 
 PRODUCTION: Final = "production"
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")  # of a model
-# Moves of a model, over all its aliases, that are kept; each takes some 200 bytes and its details.
+# Moves of an alias that are kept; each takes some 200 bytes and its details.
 MOST_MOVES: Final = 1000
 
 

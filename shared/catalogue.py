@@ -138,14 +138,14 @@ class Catalogue:
     def history(self, name: str, alias: str) -> list[dict[str, Any]]:
         """The moves of an alias, newest first, each {at (ms since 1970), alias, from, to, who, why, job_id, details}.
 
-        The newest `MOST_MOVES` of all aliases of a model are kept.
+        The newest `MOST_MOVES` are kept, also of an alias that was removed.
 
         Raises:
             StoreUnavailable
         """
         with reached():
-            entries = map(orjson.loads, self._connections.client.lrange(self._keys.history(name), 0, -1))
-        return [entry for entry in entries if entry["alias"] == alias]
+            entries = self._connections.client.lrange(self._keys.history(name, alias), 0, -1)
+        return [orjson.loads(entry) for entry in entries]
 
     def _members(self, key: str) -> list[str]:
         with reached():

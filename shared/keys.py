@@ -51,18 +51,23 @@ full             string  memory is short: no submits                       secon
 sweep            string  where the sweep of `jobs` goes on                 for ever        janitor         janitor
 workers:<role>   zset    processes by their last heartbeat                 seconds         heartbeat       readyz
 models           set     names of models that have versions                for ever        registry        registry
-model:<name>     hash    v:<version> -> 1, gone:<version> -> 1 once it is  for ever        registry        submit
-                         deleted; alias:<alias> -> version, and of each                                    registry
+model:<name>     hash    v:<version> -> when it was registered, gone:      for ever        registry        submit
+                         -> 1 once it is deleted; alias:<alias> ->                                         registry
+                         version, and of each
                          revision: (its moves) and moved: (when, ms);
                          last = the last number, job:<token> -> number
                          that is reserved; changes = of all this
 version:<n>@<v>  string  manifest JSON                                     for ever        registry        registry
-history:<name>   list    JSON {at, alias, from, to, who, why, job_id,      1,000 moves     registry        registry
+history:<n>@<a>  list    JSON {at, alias, from, to, who, why, job_id,      1,000 moves     registry        registry
                          details} of each move of an alias, newest first
 reserved         zset    "<name>@<version> <token>" of numbers, by when    1 day           registry        janitor
                          they were reserved; the janitor gives up those
                          whose version never came
 unsaved          set     models whose copy in storage may be old           until copied    registry        janitor
+uncopied         set     models whose schedule's copy may be old           until copied    schedule        janitor
+                                                                                           scripts
+copying:<k>:<n>  zset    who writes the copy of a model or schedule (k),   1 minute        registry and    registry and
+                         by when it is given up                                            schedules       schedules
 removed          set     deleted versions, <name>@<version>, whose files   until removed   registry        janitor
                          may still be there
 loaded           hash    <host>:<pid> = JSON of the versions that a          100 s           prediction      api
@@ -102,6 +107,7 @@ class Keys:
         self.loaded = f"{self.base}loaded"
         self.models = f"{self.base}models"
         self.removed = f"{self.base}removed"
+        self.uncopied = f"{self.base}uncopied"
         self.unsaved = f"{self.base}unsaved"
         self.schedules = f"{self.base}schedules"
         self.uploads = f"{self.base}uploads"
@@ -147,9 +153,9 @@ class Keys:
         """Versions and aliases of a model."""
         return f"{self.base}model:{name}"
 
-    def history(self, name: str) -> str:
-        """The moves of a model's aliases."""
-        return f"{self.base}history:{name}"
+    def history(self, name: str, alias: str) -> str:
+        """The moves of an alias."""
+        return f"{self.base}history:{name}@{alias}"
 
     def schedule(self, model: str) -> str:
         """A model's schedule."""

@@ -24,7 +24,7 @@ from shared.aliases import (
     entry_of,
     load_state,
 )
-from shared.catalogue import Model, Resolved
+from shared.catalogue import Model, Resolved, reached
 from shared.errors import (
     AliasConflict,
     AliasNeeded,
@@ -36,7 +36,7 @@ from shared.manifest import Manifest
 from shared.records import LeaseLost
 from shared.registry_copy import stored_models
 from shared.registry_upkeep import Upkeep
-from shared.storage import artifact_key
+from shared.storage import artifact_key, version_prefix
 
 __all__ = ["ANY", "NAME", "PRODUCTION", "AliasState", "Any_", "Manifest", "Model", "Move", "Registry", "Resolved"]
 
@@ -52,8 +52,10 @@ class Registry(Upkeep):
         Raises:
             StoreUnavailable, StoreFull, StorageFailed
         """
-        if self._field(name, "last") is None:
-            # Redis may have been emptied: what is in storage must neither be numbered nor copied over.
+        with reached():
+            last, known = self._connections.client.hmget(self._keys.model(name), "last", f"job:{token}")
+        # Redis may have been emptied, or be older than storage: what is there must neither be numbered nor copied over.
+        if last is None or (known is None and any(self._storage.list(version_prefix(name, int(last) + 1)))):
             self._restore(name, stored_models(self._storage, name).get(name, frozenset()))
         return int(self._run("reserve", name, token))
 

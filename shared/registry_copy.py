@@ -3,13 +3,15 @@
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
 from shared.errors import FileMissing
 from shared.manifest import Manifest
 from shared.storage import Storage, aliases_key, artifact_key, manifest_key
+
+NO_COPY: Final = (ValueError, KeyError, TypeError, AttributeError)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,32 +39,34 @@ def write_copy(
     history: Sequence[bytes],
     manifest: Callable[[int], bytes | None],
 ) -> None:
-    """Write a model's copy, and the manifests that miss in storage.
+    """Write a model's copy, and the manifests that miss in storage or are others; a damaged copy is kept aside.
 
     Args:
         storage: where to.
         name: the model.
         record: its fields in Redis.
-        history: its moves, newest first.
+        history: the moves of its aliases, of each newest first.
         manifest: gives that of a version as JSON; None if it was deleted meanwhile.
 
     Raises:
         StorageFailed, StorageFull, and whatever `manifest` raises
     """
-    before = _read(storage, aliases_key(name))
-    versions = sorted(map(int, numbered(record, "v")))
-    for version in sorted({*versions} - {*before.get("versions", ())}):
-        if not storage.exists(manifest_key(name, version)) and (raw := manifest(version)) is not None:
-            storage.put(manifest_key(name, version), raw)
+    before = _before(storage, name)
+    registered = numbered(record, "v")
+    for version in sorted(map(int, registered)):
+        if before.get("registered", {}).get(str(version)) != registered[str(version)]:
+            _write_manifest(storage, name, version, manifest(version))
     revisions, moved = numbered(record, "revision"), numbered(record, "moved")
     now = {
         "model": name,
         "last": int(record.get(b"last", 0)),
         "aliases": {
-            alias: {"version": version, "revision": revisions.get(alias, 0), "moved": moved.get(alias)}
+            alias: {"version": version, "revision": revisions.get(alias, 0)}
+            | ({"moved": moved[alias]} if alias in moved else {})
             for alias, version in sorted(numbered(record, "alias").items())
         },
-        "versions": versions,
+        "versions": sorted(map(int, registered)),
+        "registered": registered,
         "deleted": sorted(map(int, numbered(record, "gone"))),
         "reserved": numbered(record, "job"),
         "history": [orjson.Fragment(entry) for entry in history],
@@ -71,12 +75,36 @@ def write_copy(
     storage.put(aliases_key(name), orjson.dumps(before | now, option=orjson.OPT_INDENT_2))
 
 
-def _read(storage: Storage, key: str) -> dict[str, Any]:
-    """A JSON object in storage; empty if it is missing or damaged."""
-    with contextlib.suppress(FileMissing, orjson.JSONDecodeError):
-        found = orjson.loads(storage.get(key))
-        return found if isinstance(found, dict) else {}
-    return {}
+def _before(storage: Storage, name: str) -> dict[str, Any]:
+    """The copy that is there; empty if there is none, or if it is damaged, which then is kept aside."""
+    key = aliases_key(name)
+    raw = _found(storage, key)
+    if raw is None:
+        return {}
+    try:
+        copy: dict[str, Any] = orjson.loads(raw)
+        _state(copy)
+    except NO_COPY:
+        storage.put(damaged_key(name), raw)  # what it says of the aliases may be known nowhere else
+        return {}
+    return copy
+
+
+def damaged_key(name: str) -> str:
+    """Where a damaged copy is kept aside."""
+    return f"{aliases_key(name)}.damaged"
+
+
+def _write_manifest(storage: Storage, name: str, version: int, raw: bytes | None) -> None:
+    key = manifest_key(name, version)
+    if raw is not None and raw != _found(storage, key):
+        storage.put(key, raw)
+
+
+def _found(storage: Storage, key: str) -> bytes | None:
+    with contextlib.suppress(FileMissing):
+        return storage.get(key)
+    return None
 
 
 def stored_models(storage: Storage, name: str = "") -> dict[str, frozenset[str]]:
@@ -127,27 +155,44 @@ def stored_versions(storage: Storage, name: str, keys: frozenset[str]) -> tuple[
     return manifests, damaged
 
 
-def stored_state(storage: Storage, name: str, keys: frozenset[str]) -> tuple[dict[str, Any], list[str]]:
-    """What `restore.lua` takes of a model's copy, and a sentence if it is damaged.
+def stored_state(storage: Storage, name: str, keys: frozenset[str]) -> tuple[dict[str, Any], str]:
+    """What `restore.lua` takes of a model's copy, and a sentence if that is missing or damaged.
 
     Raises:
         StorageFailed
     """
-    nothing: dict[str, Any] = {"last": "0", "aliases": {}, "deleted": [], "reserved": {}, "history": []}
-    if aliases_key(name) not in keys:
-        return nothing, []
-    try:
-        copy = orjson.loads(storage.get(aliases_key(name)))
-        state = {
-            "last": str(int(copy["last"])),
-            "aliases": {
-                alias: [str(int(about["version"])), str(int(about["revision"])), str(about["moved"] or "")]
-                for alias, about in copy["aliases"].items()
-            },
-            "deleted": [str(int(number)) for number in copy["deleted"]],
-            "reserved": {token: str(int(number)) for token, number in copy["reserved"].items()},
-            "history": [orjson.dumps(entry).decode() for entry in copy["history"]],
-        }
-    except (ValueError, KeyError, TypeError, AttributeError, FileMissing) as error:
-        return nothing, [f"{aliases_key(name)} is damaged, so its aliases are not known: {type(error).__name__}"]
-    return state, []
+    key, fault = aliases_key(name), ""
+    state: dict[str, Any] = {"last": "0", "aliases": {}, "deleted": [], "reserved": {}, "history": {}}
+    raw = _found(storage, key) if key in keys else None
+    if raw is None:
+        fault = f"{key} is missing"
+    else:
+        try:
+            state = _state(orjson.loads(raw))
+        except NO_COPY as error:
+            fault = f"{key} is damaged ({type(error).__name__}), and kept as {damaged_key(name)}"
+    # Also numbers of which nothing but files is left: none may be given twice.
+    folders = (key.removeprefix(f"models/{name}/").partition("/")[0] for key in keys)
+    numbers = [int(folder) for folder in folders if folder.isdecimal()]
+    return state | {"last": str(max(int(state["last"]), *numbers, 0))}, fault
+
+
+def _state(copy: Any) -> dict[str, Any]:
+    """What `restore.lua` takes of a copy.
+
+    Raises:
+        ValueError, KeyError, TypeError, AttributeError: it is damaged.
+    """
+    history: dict[str, list[str]] = {}
+    for entry in copy["history"]:
+        history.setdefault(entry["alias"], []).append(orjson.dumps(entry).decode())
+    return {
+        "last": str(int(copy["last"])),
+        "aliases": {
+            alias: [str(int(about["version"])), str(int(about["revision"])), str(about.get("moved") or "")]
+            for alias, about in copy["aliases"].items()
+        },
+        "deleted": [str(int(number)) for number in copy["deleted"]],
+        "reserved": {token: str(int(number)) for token, number in copy["reserved"].items()},
+        "history": history,
+    }

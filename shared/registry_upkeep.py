@@ -1,20 +1,23 @@
 """What keeps Redis and storage alike: the copy of each model, files that remain to be removed, and the rebuild."""
 
 import contextlib
+from collections.abc import Mapping
 from typing import Any, Final
 
 import orjson
 
+from shared.aliases import PRODUCTION
 from shared.catalogue import Catalogue, reached
 from shared.connection import Connections, loaded
+from shared.copies import Copies
 from shared.errors import StorageFailed, StoreFull, StoreUnavailable
 from shared.keys import Keys
-from shared.registry_copy import Restored, stored_models, stored_state, stored_versions, write_copy
+from shared.registry_copy import Restored, numbered, stored_models, stored_state, stored_versions, write_copy
 from shared.storage import Storage, version_prefix
 
 SCRIPTS: Final = (
     *("reserve", "register", "unalias", "delete_version"),
-    *("saved", "restore", "give_up"),
+    *("restore", "give_up"),
 )
 # Nothing takes that long between the reservation of a number and the registration, unless it has died.
 RESERVED_SECONDS: Final = 86_400
@@ -27,6 +30,7 @@ class Upkeep(Catalogue):
     def __init__(self, connections: Connections, keys: Keys, storage: Storage) -> None:
         super().__init__(connections, keys, storage)
         self._scripts = loaded(SCRIPTS)
+        self._copies = Copies(connections, keys, "model")
 
     def copy(self, name: str) -> None:
         """Write what Redis holds of a model to storage, until that is as new as the model.
@@ -34,17 +38,24 @@ class Upkeep(Catalogue):
         Raises:
             StorageFailed, StorageFull, StoreUnavailable
         """
-        saved = 0
-        while not saved:
-            with reached():
-                pipeline = self._connections.client.pipeline(transaction=True)
-                pipeline.hgetall(self._keys.model(name))
-                pipeline.lrange(self._keys.history(name), 0, -1)
-                record, history = pipeline.execute()
-            if b"last" not in record:
-                return  # Redis was emptied, and the copy is all that there is
+        self._copies.bring(name, lambda: self._write_copy(name))
+
+    def _write_copy(self, name: str) -> bytes:
+        """Write the copy once; returns the changes of what it was written of."""
+        with reached():
+            record: dict[bytes, bytes] = self._connections.client.hgetall(self._keys.model(name))
+        if b"last" in record:  # otherwise Redis was emptied, and the copy is all that there is
+            history = self._moves(name, record)
             write_copy(self._storage, name, record, history, lambda version: self._raw(name, version))
-            saved = self._run("saved", name, record.get(b"changes", b"0"))
+        return record.get(b"changes", b"0")
+
+    def _moves(self, name: str, record: Mapping[bytes, bytes]) -> list[bytes]:
+        """The moves of all aliases of a model, also of those that were removed, of each newest first."""
+        with reached():
+            pipeline = self._connections.client.pipeline(transaction=True)
+            for alias in sorted({*numbered(record, "alias"), *numbered(record, "revision")}):
+                pipeline.lrange(self._keys.history(name, alias), 0, -1)
+            return [entry for moves in pipeline.execute() for entry in moves]
 
     def unsaved(self) -> list[str]:
         """Models whose copy may be older than they are.
@@ -52,7 +63,7 @@ class Upkeep(Catalogue):
         Raises:
             StoreUnavailable
         """
-        return self._members(self._keys.unsaved)
+        return self._copies.marked()
 
     def removed(self) -> list[str]:
         """Versions that were deleted and whose files may still be there, as `name@version`.
@@ -98,15 +109,20 @@ class Upkeep(Catalogue):
         if not keys:
             return Restored(model=name)
         manifests, damaged = stored_versions(self._storage, name, keys)
-        state, more = stored_state(self._storage, name, keys)
+        state, fault = stored_state(self._storage, name, keys)
         added = [part for version in sorted(manifests) for part in (version, manifests[version])]
         versions, aliases = self._run("restore", name, orjson.dumps(state), *added)
+        if fault and versions and self._field(name, f"alias:{PRODUCTION}") is None:
+            damaged.append(
+                f"{fault}, so the aliases are not known. Move them anew, such as: "
+                f"python -m worker alias {name} {PRODUCTION} N --why ..."
+            )
         self._try_copy(name)
         return Restored(
             model=name,
             versions=tuple(versions),
             aliases=tuple(sorted(alias.decode() for alias in aliases)),
-            damaged=(*damaged, *more),
+            damaged=tuple(damaged),
         )
 
     def _try_copy(self, name: str) -> None:

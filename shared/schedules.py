@@ -13,6 +13,7 @@ import structlog
 from redis.exceptions import RedisError
 
 from shared.connection import Connections, loaded
+from shared.copies import Copies
 from shared.errors import (
     FileMissing,
     InvalidRequest,
@@ -30,8 +31,6 @@ from shared.storage import Storage, schedule_key
 log = structlog.get_logger()
 
 SCRIPTS: Final = ("schedule_put", "schedule_delete", "schedule_advance", "schedule_drifted")
-# How often the copy is written anew because the schedule changed meanwhile.
-MOST_COPIES: Final = 10
 
 
 class Schedules:
@@ -44,6 +43,7 @@ class Schedules:
         self._keys = keys
         self._storage = storage
         self._scripts = loaded(SCRIPTS)
+        self._copies = Copies(connections, keys, "schedule")
         self.now = clock or self._redis_time
 
     def get(self, model: str) -> ScheduleRecord:
@@ -173,20 +173,32 @@ class Schedules:
         Raises:
             StoreUnavailable, StorageFailed
         """
-        for _ in range(MOST_COPIES):
-            before = self._revision(model)
-            try:
-                record = self.get(model)
-            except ScheduleNotFound:
-                self._storage.delete(schedule_key(model))
-            else:
-                about = {"model": model, "revision": record.revision, "schedule": asdict(record.schedule)}
-                self._storage.put(schedule_key(model), orjson.dumps(about, option=orjson.OPT_INDENT_2))
-            if self._revision(model) == before:
-                return
+        self._copies.bring(model, lambda: self._write_copy(model))
+
+    def _write_copy(self, model: str) -> bytes:
+        """Write the copy once; returns the revision of what it was written of."""
+        revision = self._revision(model)
+        if revision is None:
+            return b"0"  # Redis was emptied, and the copy is all that there is
+        try:
+            record = self.get(model)
+        except ScheduleNotFound:
+            self._storage.delete(schedule_key(model))
+        else:
+            about = {"model": model, "revision": record.revision, "schedule": asdict(record.schedule)}
+            self._storage.put(schedule_key(model), orjson.dumps(about, option=orjson.OPT_INDENT_2))
+        return revision
+
+    def unsaved(self) -> list[str]:
+        """Models whose schedule's copy may be older than it is.
+
+        Raises:
+            StoreUnavailable
+        """
+        return self._copies.marked()
 
     def save(self, model: str) -> None:
-        """The same, if storage can be written; if not, the copy is as old as its last writing until the next change."""
+        """Bring the copy up to it now if that is possible; if not, the janitor does it."""
         try:
             self.copy(model)
         except ServiceError as error:

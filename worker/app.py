@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import os
+from collections.abc import Callable
 from typing import Any, Final
 
 import billiard
@@ -77,7 +78,8 @@ def make_app() -> Celery:
         batches, files = BatchStore(store, settings), Files(store, settings)
         storage = Storage.of(settings)
         registry = Registry(store.connections, store.keys, storage)
-        return Janitor(store, batches, files, storage, registry, Doorbell(app).ring, settings)
+        schedules = Schedules(store.connections, store.keys, storage)
+        return Janitor(store, batches, files, storage, registry, schedules, Doorbell(app).ring, settings)
 
     def build_scheduler() -> Scheduler:
         store = JobStore(Connections(settings.redis_address, timeout_seconds=5), settings)
@@ -95,13 +97,19 @@ def make_app() -> Celery:
         except StoreUnavailable:
             log.warning("drain.interrupted", queue=queue, reason="Redis is away")
 
-    @app.task(name=TICK)
-    def tick() -> None:
+    def guarded(turn: Callable[[], None]) -> None:
         try:
-            of_this_process(build_janitor).tick()
-            of_this_process(build_scheduler).run()
+            turn()
         except (ServiceError, RedisError) as error:
             log.warning("janitor.interrupted", reason=getattr(error, "code", type(error).__name__))
+        except Exception as error:
+            log.exception("janitor.crashed", error=type(error).__name__)
+
+    @app.task(name=TICK)
+    def tick() -> None:
+        # Whatever keeps one of them from its round, the other has its own.
+        guarded(lambda: of_this_process(build_janitor).tick())
+        guarded(lambda: of_this_process(build_scheduler).run())
 
     @setup_logging.connect(weak=False)
     def use_our_logs(**_: Any) -> None:

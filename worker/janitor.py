@@ -3,17 +3,19 @@
 Any number may run at once: each round is made of atomic steps that find nothing to do a second time.
 """
 
+import random
 from collections.abc import Callable
 from typing import Any, Final
 
 import structlog
-from redis.exceptions import OutOfMemoryError
+from redis.exceptions import OutOfMemoryError, RedisError
 
 from shared.batch_store import BatchStore
-from shared.errors import StorageFailed
+from shared.errors import ServiceError, StorageFailed, StoreUnavailable
 from shared.files import Files
 from shared.queue import BATCH, ONLINE, TRAIN
 from shared.registry import Registry
+from shared.schedules import Schedules
 from shared.settings import Settings
 from shared.storage import Storage, file_prefix, job_prefix, parts_prefix, unpacked_prefix
 from shared.store import JobStore
@@ -23,7 +25,7 @@ log = structlog.get_logger()
 # Past this part of Redis's memory submits are refused, so that running work and doorbells still have room.
 WATERMARK: Final = 0.9
 DRAINED: Final = (ONLINE, BATCH, TRAIN)
-# Uploads and files that one round removes.
+# Uploads and files that one round removes, and copies that it writes.
 MOST_SWEPT: Final = 100
 
 
@@ -37,6 +39,7 @@ class Janitor:
         files: Files,
         storage: Storage,
         registry: Registry,
+        schedules: Schedules,
         ring: Callable[[str], None],
         settings: Settings,
     ) -> None:
@@ -45,6 +48,7 @@ class Janitor:
         self._files = files
         self._storage = storage
         self._registry = registry
+        self._schedules = schedules
         self._ring = ring
         self._settings = settings
 
@@ -90,17 +94,23 @@ class Janitor:
             log.info("janitor.swept", uploads=len(uploads), files=len(files))
 
     def _mend_registry(self) -> None:
-        """Write copies of models in storage that may be old, and remove the files of versions that are gone."""
+        """Write copies in storage that may be old, and remove the files of versions that are gone."""
         self._registry.give_up()
         for mend, names in (
             (self._registry.remove, self._registry.removed()),
             (self._registry.copy, self._registry.unsaved()),
+            (self._schedules.copy, self._schedules.unsaved()),
         ):
-            for name in names[:MOST_SWEPT]:
+            # Any of them, so that those that cannot be mended never keep the others from their turn.
+            for name in random.sample(names, min(MOST_SWEPT, len(names))):
                 try:
                     mend(name)
-                except StorageFailed as error:
+                except (StoreUnavailable, RedisError):
+                    raise
+                except ServiceError as error:
                     log.warning("janitor.not_mended", model=name, reason=error.message)
+                except Exception as error:
+                    log.exception("janitor.not_mended", model=name, reason=type(error).__name__)
 
     def _removed(self, *prefixes: str) -> bool:
         """Remove files; one that cannot be removed now does not keep others from being removed."""

@@ -37,12 +37,12 @@ if manifest == '' and not moves then return done('') end
 redis.call('SADD', base .. 'unsaved', name)
 if manifest ~= '' then
   redis.call('SET', version, manifest)
-  redis.call('HSET', model, 'v:' .. number, 1)
+  redis.call('HSET', model, 'v:' .. number, integer(now))
   if tonumber(redis.call('HGET', model, 'last') or 0) < tonumber(number) then redis.call('HSET', model, 'last', number) end
   redis.call('SADD', base .. 'models', name)
 end
 if moves then
-  local history = base .. 'history:' .. name
+  local history = base .. 'history:' .. name .. '@' .. alias
   redis.call('LPUSH', history, '{"at":' .. integer(now) .. ',"from":' .. (points_to or 'null') .. ',' .. ARGV[8])
   redis.call('LTRIM', history, 0, ARGV[9] - 1)
   points_to, m[5] = number, integer(now)

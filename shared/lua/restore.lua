@@ -1,8 +1,8 @@
 -- Add to a model what its copy in storage has and Redis has not; what Redis knows stays as it is.
--- KEYS: base. ARGV: model, JSON {last, reserved {token: number}, deleted [number], aliases {alias: [version, revision, moved]}, history [entry]} with every number as a string,
+-- KEYS: base. ARGV: model, JSON {last, reserved {token: number}, deleted [number], aliases {alias: [version, revision, moved]}, history {alias: [entry]}} with every number as a string,
 -- then number and manifest of each version. Returns {{version, ...}, {alias, ...}} of what was added.
 local name, about = ARGV[1], cjson.decode(ARGV[2])
-local model, history = base .. 'model:' .. name, base .. 'history:' .. name
+local model = base .. 'model:' .. name
 local versions, aliases = {}, {}
 -- Idle, and refused when memory is used up: a refused script has written nothing.
 redis.call('SADD', base .. 'unsaved', name)
@@ -15,7 +15,7 @@ for i = 3, #ARGV, 2 do
   local known = redis.call('HMGET', model, 'v:' .. number, 'gone:' .. number)
   if not known[1] and not known[2] then
     redis.call('SET', base .. 'version:' .. name .. '@' .. number, ARGV[i + 1])
-    redis.call('HSET', model, 'v:' .. number, 1)
+    redis.call('HSET', model, 'v:' .. number, integer(now))
     redis.call('SADD', base .. 'models', name)
     versions[#versions + 1] = tonumber(number)
   end
@@ -29,10 +29,14 @@ for token, number in pairs(about.reserved) do
 end
 for alias, state in pairs(about.aliases) do
   if redis.call('HEXISTS', model, 'v:' .. state[1]) == 1 and redis.call('HSETNX', model, 'alias:' .. alias, state[1]) == 1 then
-    redis.call('HSET', model, 'revision:' .. alias, state[2], 'moved:' .. alias, state[3])
+    redis.call('HSET', model, 'revision:' .. alias, state[2])
+    if state[3] ~= '' then redis.call('HSET', model, 'moved:' .. alias, state[3]) end
     aliases[#aliases + 1] = alias
   end
 end
-if redis.call('EXISTS', history) == 0 and #about.history > 0 then redis.call('RPUSH', history, unpack(about.history)) end
+for alias, entries in pairs(about.history) do
+  local history = base .. 'history:' .. name .. '@' .. alias
+  if redis.call('EXISTS', history) == 0 then redis.call('RPUSH', history, unpack(entries)) end
+end
 redis.call('HINCRBY', model, 'changes', 1)
 return { versions, aliases }

@@ -10,6 +10,7 @@ if expected ~= '' and expected ~= '*' and not string.find(expected, ' ' .. integ
   return { 'changed', revision }
 end
 redis.call('HDEL', key, 'schedule', 'times', 'last', 'ran')
+redis.call('SADD', base .. 'uncopied', name)
 revision = redis.call('HINCRBY', key, 'revision', 1)
 redis.call('ZREM', base .. 'schedules', name)
 redis.call('SREM', base .. 'watching', name)

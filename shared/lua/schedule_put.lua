@@ -11,6 +11,7 @@ local as_expected = expected == '' or expected == 'new' and not h[2]
 if not as_expected then return { 'changed', revision } end
 
 revision = math.max(revision + 1, tonumber(ARGV[7]))
+redis.call('SADD', base .. 'uncopied', name)
 redis.call('HSET', key, 'schedule', ARGV[2], 'revision', integer(revision), 'times', ARGV[3])
 if ARGV[4] == '' then
   redis.call('ZREM', base .. 'schedules', name)

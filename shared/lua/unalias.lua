@@ -2,7 +2,7 @@
 -- KEYS: base. ARGV: model, alias, revision that it must have ('' = any), entry of the history (JSON without its beginning), most entries.
 -- Returns {'done'} | {'unknown'} | {'conflict', version, revision}.
 local name, alias = ARGV[1], ARGV[2]
-local model, history = base .. 'model:' .. name, base .. 'history:' .. name
+local model, history = base .. 'model:' .. name, base .. 'history:' .. name .. '@' .. alias
 local m = redis.call('HMGET', model, 'alias:' .. alias, 'revision:' .. alias)
 if not m[1] then return { 'unknown' } end
 if ARGV[3] ~= '' and (m[2] or '0') ~= ARGV[3] then return { 'conflict', m[1], m[2] or '0' } end

@@ -14,6 +14,7 @@ from shared.inputs import Inputs
 from shared.job import Job, Spec, new_job_id
 from shared.queue import BATCH
 from shared.records import Submission
+from shared.schedules import Schedules
 from shared.settings import Settings
 from shared.storage import Storage, input_key, job_prefix
 from shared.store import JobStore
@@ -61,6 +62,7 @@ class Runner:
             Files(self.store, settings),
             self.storage,
             self.registry,
+            Schedules(self.store.connections, self.store.keys, self.storage),
             lambda _: None,
             settings,
         )

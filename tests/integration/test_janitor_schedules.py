@@ -4,6 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from shared.connection import Connections
 from shared.keys import Keys
 from shared.schedule import Schedule
@@ -16,7 +18,16 @@ from tests.processes import RedisServer, start_scheduler, start_worker
 from tests.wait import until
 
 
-def test_a_training_that_is_due_becomes_one_job(make_settings: Callable[..., Settings], folder: Path) -> None:
+@pytest.mark.parametrize(
+    "hurt",
+    [
+        pytest.param(lambda client, keys: None, id="all-is-well"),
+        pytest.param(lambda client, keys: client.set(f"{keys.base}reserved", "no list"), id="the-janitor-fails"),
+    ],
+)
+def test_a_training_that_is_due_becomes_one_job(
+    make_settings: Callable[..., Settings], folder: Path, hurt: Callable[[Any, Keys], None]
+) -> None:
     rows = folder / "rows.csv"
     rows.write_text("x,y\n1,2\n")
     settings = make_settings(input_prefixes=folder.as_uri())
@@ -30,6 +41,8 @@ def test_a_training_that_is_due_becomes_one_job(make_settings: Callable[..., Set
         schedules.put(
             "moody", Schedule(cron="0 3 1 1 *", time_zone="UTC", when_drifted=None, enabled=True, train=train)
         )
+        server.client.delete(f"{keys.base}reserved")
+        hurt(server.client, keys)
         started = [start_worker(settings, "control"), start_worker(settings, "control"), start_scheduler(settings)]
 
         make_due(server.client, keys)

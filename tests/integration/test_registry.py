@@ -278,7 +278,7 @@ def test_production_cannot_be_removed(registry: Registry) -> None:
 
 def test_the_history_keeps_the_newest_moves(registry: Registry, store: JobStore) -> None:
     add_versions(registry, 2)
-    key = store.keys.history("home")
+    key = store.keys.history("home", PRODUCTION)
     store.connections.client.rpush(key, *store.connections.client.lrange(key, -1, -1) * MOST_MOVES)
 
     registry.move("home", move_to(1, 2, why="the newest"))

@@ -10,6 +10,7 @@ from shared.batch_store import BatchStore
 from shared.errors import FileMissing, ModelNotFound
 from shared.files import Files
 from shared.registry import ANY, PRODUCTION, Registry
+from shared.schedules import Schedules
 from shared.settings import Settings
 from shared.storage import Storage, aliases_key, artifact_key, manifest_key, version_prefix
 from shared.store import JobStore
@@ -35,7 +36,8 @@ def storage(settings: Settings) -> Storage:
 def janitor(settings: Settings, store: JobStore, storage: Storage) -> Janitor:
     """A janitor that rings nobody."""
     batches, files = BatchStore(store, settings), Files(store, settings)
-    return Janitor(store, batches, files, storage, registry_of(settings), lambda _: None, settings)
+    schedules = Schedules(store.connections, store.keys, storage)
+    return Janitor(store, batches, files, storage, registry_of(settings), schedules, lambda _: None, settings)
 
 
 def copy_of(storage: Storage, name: str = "home") -> dict[str, Any]:

@@ -647,6 +647,36 @@ def test_a_deleted_schedule_has_no_copy(schedules: Schedules, folder: Path) -> N
     assert (was_there, copy.exists()) == (True, False)
 
 
+def test_a_change_whose_copy_was_not_written_is_noted_for_the_janitor(schedules: Schedules, folder: Path) -> None:
+    copy = folder / "storage" / schedule_key("m")
+
+    schedules.put("m", NIGHTLY)
+    after_put = schedules.unsaved()
+    schedules.copy("m")
+    after_copy = (schedules.unsaved(), copy.exists())
+    schedules.delete("m")
+    after_deletion = (schedules.unsaved(), copy.exists())
+    schedules.copy("m")
+
+    assert after_put == ["m"]
+    assert after_copy == ([], True)
+    assert after_deletion == (["m"], True)
+    assert (schedules.unsaved(), copy.exists()) == ([], False)
+
+
+def test_an_emptied_redis_does_not_remove_the_copy_of_a_schedule(
+    schedules: Schedules, store: JobStore, folder: Path
+) -> None:
+    schedules.put("m", NIGHTLY)
+    schedules.copy("m")
+    store.connections.client.flushall()
+
+    schedules.copy("m")
+
+    assert (folder / "storage" / schedule_key("m")).exists()
+    assert schedules.unsaved() == []
+
+
 @pytest.mark.parametrize(
     "damaged",
     [b"", b"{", b"[]", b"{}", b'{"model": "m", "revision": 1, "schedule": {"cron": 1}}'],

@@ -10,7 +10,7 @@ from flask import Request
 
 from api.forms import missing_part, parts, refused_part, small
 from api.media import FORMATS, format_by_name, header_line, is_plain_csv
-from api.options import QUERY, batch_options, check_training, form_options, kind_of, query_options
+from api.options import batch_options, check_training, form_options, kind_of, query_options
 from api.services import Services
 from api.submission import Draft, Origin, checked_metadata, checked_ttl, spec_of
 from api.uploads import HEAD_BYTES, Head, Received, announced, body_of, peek, receive
@@ -62,12 +62,12 @@ def _head_of(services: Services, input: Input) -> bytes:
 
 
 def from_raw(
-    services: Services, origin: Origin, request: Request, *, validate_only: bool, trained: str | None = None,
-    query: Mapping[str, str] = QUERY,
+    services: Services, origin: Origin, request: Request, *, validate_only: bool, query: Mapping[str, str],
+    trained: str | None = None,
 ) -> Draft:  # fmt: skip
-    """A job over the file that is the body; its options are in the query.
+    """A job over the file that is the body; its options are in the query, and are those of `query`.
 
-    `trained`: the model that the job trains, whose options are those of `query`.
+    `trained`: the model that the job trains, if the path names it.
 
     Raises:
         RequestFault, InvalidRequest, ModelNotFound, StoreUnavailable, StorageFailed, UploadLost
@@ -77,12 +77,7 @@ def from_raw(
     said = {"encoding": request.mimetype_params["charset"]} if "charset" in request.mimetype_params else {}
     absent = {"header": False} if request.mimetype_params.get("header") == "absent" else {}
     options = said | absent | query_options(request.args, query)
-    wanted: Wanted = (
-        parse(BatchRequest, options)
-        if trained is None
-        else parse(TrainRequest, options | {"kind": "train", "model": trained})
-    )
-    arriving.expect(wanted)
+    arriving.expect(wanted_of(options, trained))
     if arriving.input.format is None:
         message = f"{request.mimetype} does not say what the file is; add format=csv, ndjson or parquet to the query."
         raise fault("/format", "missing", message)
@@ -216,7 +211,7 @@ class Arriving:
 
 
 def wanted_of(raw: object, trained: str | None) -> Wanted:
-    """What a body in JSON wants of a file.
+    """What a body in JSON, or a query, wants of a file.
 
     Raises:
         InvalidRequest

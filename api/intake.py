@@ -11,7 +11,7 @@ from api.errors import problem
 from api.headers import json_response, preferred_wait, traceparent
 from api.media import FORM, FORMATS, is_json, unsupported
 from api.openapi import JOB_HEADERS, operation
-from api.options import QUERY, kind_of
+from api.options import FILE_QUERY, QUERY, TRAIN_QUERY, kind_of
 from api.query import flag, only_known_parameters
 from api.render import job_response, pinned
 from api.results import stored_predictions
@@ -44,7 +44,7 @@ def add_routes(blueprint: Blueprint, services: Services) -> None:
         body=(JobRequest, BatchRequest, TrainRequest),
         answers={200: (JobDocument, ValidationDocument), 202: JobDocument},
         headers=JOB_HEADERS,
-        query=VALIDATE_ONLY | dict(QUERY),
+        query=VALIDATE_ONLY | dict(FILE_QUERY),
         upload="job",
     )
     def create() -> Response:
@@ -102,8 +102,9 @@ def draft_of(services: Services, request: Request, *, validate_only: bool) -> Dr
     """
     origin, media_type = origin_of(request), request.mimetype
     if media_type in FORMATS:
-        only_known_parameters(*VALIDATE_ONLY, *QUERY)
-        return from_raw(services, origin, request, validate_only=validate_only)
+        query = TRAIN_QUERY if request.args.get("kind") == "train" else QUERY
+        only_known_parameters(*VALIDATE_ONLY, *query)
+        return from_raw(services, origin, request, validate_only=validate_only, query=query)
     if media_type != FORM and not is_json(media_type):
         raise unsupported(media_type, ("application/json", *FORMATS, FORM))
     only_known_parameters(*VALIDATE_ONLY)

@@ -37,11 +37,12 @@ def query_of(model: type[FileOptions]) -> dict[str, str]:
 
 
 QUERY: Final[Mapping[str, str]] = query_of(BatchRequest)
+# Of a training; where the path names the model, kind and model are left out.
 TRAIN_QUERY: Final[Mapping[str, str]] = {
-    name: f"{text}; as JSON" if name in OBJECTS else text
-    for name, text in query_of(TrainRequest).items()
-    if name not in ("kind", "model")
+    name: f"{text}; as JSON" if name in OBJECTS else text for name, text in query_of(TrainRequest).items()
 }
+FILE_QUERY: Final[Mapping[str, str]] = {**TRAIN_QUERY, **QUERY, "kind": "train; by default batch"}
+RETRAIN_QUERY: Final = {name: text for name, text in TRAIN_QUERY.items() if name not in ("kind", "model")}
 
 
 def kind_of(raw: Any, *, with_file: bool = False) -> str:

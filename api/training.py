@@ -10,7 +10,7 @@ from api.headers import preferred_wait
 from api.intake import VALIDATE_ONLY, accept, origin_of, validation
 from api.media import FORM, FORMATS, is_json, unsupported
 from api.openapi import JOB_HEADERS, operation
-from api.options import TRAIN_QUERY
+from api.options import RETRAIN_QUERY
 from api.query import flag, only_known_parameters
 from api.services import Services
 from api.submission import Draft
@@ -33,7 +33,7 @@ def routes(services: Services) -> Blueprint:
         body=TrainingRequest,
         answers={200: (JobDocument, ValidationDocument), 202: JobDocument},
         headers=JOB_HEADERS,
-        query=VALIDATE_ONLY | dict(TRAIN_QUERY),
+        query=VALIDATE_ONLY | dict(RETRAIN_QUERY),
         upload="job",
     )
     def retrain(name: str) -> Response:
@@ -54,8 +54,8 @@ def draft_of(services: Services, request: Request, name: str, *, validate_only: 
     """
     origin, media_type = origin_of(request), request.mimetype
     if media_type in FORMATS:
-        only_known_parameters(*VALIDATE_ONLY, *TRAIN_QUERY)
-        return from_raw(services, origin, request, validate_only=validate_only, trained=name, query=TRAIN_QUERY)
+        only_known_parameters(*VALIDATE_ONLY, *RETRAIN_QUERY)
+        return from_raw(services, origin, request, validate_only=validate_only, query=RETRAIN_QUERY, trained=name)
     if media_type != FORM and not is_json(media_type):
         raise unsupported(media_type, ("application/json", *FORMATS, FORM))
     only_known_parameters(*VALIDATE_ONLY)

@@ -2,6 +2,7 @@
 
 import json
 from typing import Any
+from urllib.parse import urlencode
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -148,7 +149,11 @@ def as_form(http: Http, model: str, path: str, more: dict[str, Any]) -> Answer:
     return http("POST", path, raw=parts, Content_Type="multipart/form-data; boundary=b")
 
 
-@pytest.mark.parametrize("send", [as_json, as_form], ids=["json", "form"])
+def as_raw(http: Http, model: str, path: str, more: dict[str, Any]) -> Answer:
+    return http("POST", f"{path}?{urlencode(more)}", raw=labelled(), Content_Type="text/csv")
+
+
+@pytest.mark.parametrize("send", [as_json, as_form, as_raw], ids=["json", "form", "raw"])
 @pytest.mark.parametrize("route", ["retrain", "jobs"])
 def test_every_form_of_a_training_gives_the_same_training(http: Http, service: Service, send: Any, route: str) -> None:
     model, other = line(service), line(service)
@@ -160,7 +165,7 @@ def test_every_form_of_a_training_gives_the_same_training(http: Http, service: S
 
     assert answer.status == 202, answer.body
     job = http.done(answer.json["id"])
-    assert job["input"]["name"] == "fresh.csv"
+    assert job["input"]["name"] == ("" if send is as_raw else "fresh.csv")
     assert job["result"]["gate"] == by_raw["result"]["gate"]
     made, by_raw_made = (http("GET", f"/models/{name}/versions/2").json for name in (model, other))
     assert made["data"]["sha256"] == by_raw_made["data"]["sha256"]

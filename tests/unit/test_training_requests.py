@@ -257,6 +257,43 @@ def test_what_is_no_model_name_is_refused(service: FileService, name: str) -> No
     assert (found["pointer"], found["code"]) == ("/model", "bad_model_name")
 
 
+def test_a_file_that_is_sent_to_the_jobs_trains_the_model_that_the_query_names(service: FileService) -> None:
+    options: dict[str, Any] = {"target": "y", "group": "id", "recipe": {"params": {"alpha": 2}}}
+
+    answers = [retrained(service, **options), retrained(service, "/jobs", kind="train", model="m", **options)]
+
+    assert [answer.status_code for answer in answers] == [202, 202], answers[1].text
+    by_path, by_query = (job.spec for job in service.store.submitted)
+    assert by_path.train is not None
+    assert by_query.train is not None
+    assert replace(by_query.train, input=by_path.train.input) == by_path.train
+    assert (by_query.model, by_query.version, by_query.requested) == ("m", 1, "m@production")
+
+
+@pytest.mark.parametrize(
+    ("query", "status", "code"),
+    [
+        pytest.param({"kind": "train", "target": "y"}, 422, "missing", id="no-model"),
+        pytest.param({"kind": "train", "model": "m"}, 422, "missing", id="no-target"),
+        pytest.param({"kind": "train", "model": "m", "target": "z"}, 422, "missing_column", id="no-such-column"),
+        pytest.param({"kind": "learn", "model": "m"}, 422, "unknown_kind", id="unknown-kind"),
+        pytest.param({"kind": "predict", "model": "m"}, 422, "kind_mismatch", id="predict"),
+        pytest.param(
+            {"kind": "train", "model": "m", "target": "y", "key": "id"}, 400, "unknown_parameter", id="of-a-batch"
+        ),
+        pytest.param({"model": "m", "target": "y"}, 400, "unknown_parameter", id="target-without-kind"),
+    ],
+)
+def test_a_query_that_makes_no_training_is_refused(
+    service: FileService, query: dict[str, Any], status: int, code: str
+) -> None:
+    answer = retrained(service, "/jobs", **query)
+
+    assert answer.json is not None
+    assert answer.status_code == status, answer.text
+    assert code in (answer.json["code"], *(found["code"] for found in answer.json["errors"]))
+
+
 def test_a_model_that_does_not_exist_can_only_begin_as_another(service: FileService) -> None:
     unknown = retrained(service, "/models/new/retrain", target="y")
     first = retrained(service, "/models/new/retrain", target="y", recipe={"base": "m"})
@@ -279,6 +316,6 @@ def test_columns_of_a_first_version_are_those_of_its_base(service: FileService) 
 
 
 def test_every_option_of_the_body_can_be_said_in_the_query() -> None:
-    told = set(TRAIN_QUERY) | {"kind", "model", "metadata", "input"}
+    told = set(TRAIN_QUERY) | {"metadata", "input"}
 
     assert told == set(TrainRequest.model_fields) | {"format"}

@@ -139,7 +139,8 @@ def _links(job: Job) -> dict[str, str]:
     if not job.done:
         names.append("cancel")
     else:
-        names += ["retry", "errors"]
+        # The check of an artifact cannot be retried: see api/retry.py.
+        names += ["errors"] if job.kind == "register" else ["retry", "errors"]
         if "result" in job.outputs or job.registered or (job.kind == "predict" and _complete(job)):
             names.append("result")
         if "manifest" in job.outputs:

@@ -69,7 +69,16 @@ def add_routes(blueprint: Blueprint, services: Services) -> None:
             return serve(services.storage, job.outputs["manifest"], request)
         if job.kind == "predict":
             raise NoResult("Only a job over a file has a manifest; this one's rows came with the request.")
+        if job.kind == "register":
+            raise NoResult(f"Only a job over a file has a manifest; this one checked an artifact{_outcome_of(job)}")
         raise NoResult("The job ended before it had written any file; its failure says why.")
+
+
+def _outcome_of(job: Job) -> str:
+    """Where to read what the check of an artifact came to; the rest of a sentence."""
+    if job.registered is None:
+        return ", and its failure says what was found." if job.failure else " and was cancelled."
+    return f": GET /models/{job.spec.model}/versions/{job.registered['version']} is what came of it."
 
 
 def finished(services: Services, job_id: str) -> Job:

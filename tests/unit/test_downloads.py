@@ -14,6 +14,7 @@ from werkzeug.test import TestResponse
 from api.downloads import attachment
 from shared.batch import BatchOptions, Input
 from shared.job import Counts, Status
+from shared.training import RegisterOptions
 from tests.unit.fakes import make_job
 from tests.unit.file_fakes import FileService
 
@@ -227,6 +228,28 @@ def test_a_job_over_rows_has_no_manifest(service: FileService) -> None:
 
     assert answer.status_code == 409
     assert "with the request" in answer.text
+
+
+@pytest.mark.parametrize(
+    ("about", "told"),
+    [
+        pytest.param({"registered": {"version": 2}}, "GET /models/m/versions/2 is what came of it", id="registered"),
+        pytest.param({"failure": {"code": "unsafe_artifact", "message": "no"}}, "its failure says", id="refused"),
+        pytest.param({"status": Status.CANCELLED}, "was cancelled", id="cancelled"),
+    ],
+)
+def test_the_check_of_an_artifact_has_no_manifest_and_says_where_to_look(
+    service: FileService, about: dict[str, Any], told: str
+) -> None:
+    spec = replace(make_job().spec, register=RegisterOptions(format="skops", key="k"))
+    service.store.snapshots["j1"] = make_job(spec=spec, **({"status": Status.SUCCEEDED} | about))
+
+    answer = service.client.get("/jobs/j1/manifest")
+
+    assert answer.json is not None
+    assert (answer.status_code, answer.json["code"]) == (409, "no_result")
+    assert "this one checked an artifact" in answer.json["detail"]
+    assert told in answer.json["detail"]
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Jobs and models as clients read them."""
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -19,6 +20,7 @@ from api.render import (
 )
 from shared.job import Counts, Job, Status
 from shared.registry import Model
+from shared.training import RegisterOptions
 from tests.unit.estimators import ONE_NUMBER
 from tests.unit.fakes import CREATED_AT, make_job, make_manifest
 
@@ -102,6 +104,15 @@ def test_a_job_links_to_what_can_be_done_with_it(name: str, done: bool, links: s
     assert document["done"] is done
     assert set(document["links"]) == links
     assert all(link.startswith("/jobs/j1") for link in document["links"].values())
+
+
+@pytest.mark.parametrize("registered", [None, {"model": "m", "version": 2}], ids=["refused", "registered"])
+def test_the_check_of_an_artifact_does_not_link_to_a_retry(registered: dict[str, Any] | None) -> None:
+    spec = replace(make_job().spec, register=RegisterOptions(format="skops", key="k"))
+
+    links = shown(make_job(spec=spec, status=Status.SUCCEEDED, registered=registered, **ENDED))["links"]
+
+    assert set(links) == {"self", "events", "errors"} | ({"result"} if registered else set())
 
 
 def test_predictions_are_shown_as_they_were_stored() -> None:

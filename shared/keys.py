@@ -88,7 +88,8 @@ celery:...       -       Celery's own                                      -    
 
 `finish` is what commit, tick, release, pull and cancel do when a job ends; pull, release, tick, submit and call_worker
 call workers, which writes linger, wake and bell. Times are milliseconds of Redis's own clock, never of a client's
-(microseconds in `lane:`, `ready:` and `pulled`); only heartbeats and `loaded` are seconds of the machine that beats.
+(microseconds in `lane:`, `ready:` and `pulled`, seconds in `loaded`); only heartbeats are seconds of the machine that
+beats.
 """
 
 

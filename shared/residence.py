@@ -1,6 +1,8 @@
-"""Which prediction processes have which versions loaded: each says so every two seconds, or is soon forgotten."""
+"""Which prediction processes have which versions loaded: each says so every two seconds, or is soon forgotten.
 
-import time
+When that was is told by Redis's clock: those of the machines may differ by more than it takes to be forgotten.
+"""
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -52,8 +54,9 @@ class Residence:
         Raises:
             StoreUnavailable
         """
-        told = {"at": time.time(), "queue": resident.queue, "models": resident.models, "failed": resident.failed}
+        told = {"queue": resident.queue, "models": resident.models, "failed": resident.failed}
         try:
+            told["at"] = self._connections.client.time()[0]
             pipeline = self._connections.client.pipeline(transaction=False)
             pipeline.hset(self._key, resident.worker, orjson.dumps(told))
             pipeline.expire(self._key, 10 * FRESH_SECONDS)
@@ -67,16 +70,10 @@ class Residence:
         Raises:
             StoreUnavailable
         """
-        try:
-            entries: dict[bytes, bytes] = self._connections.client.hgetall(self._key)
-        except RedisError as error:
-            raise StoreUnavailable from error
-        oldest = time.time() - FRESH_SECONDS
-        told = {worker.decode(): orjson.loads(raw) for worker, raw in sorted(entries.items())}
         return [
-            Resident(worker=worker, queue=entry["queue"], models=entry["models"], failed=entry["failed"])
-            for worker, entry in told.items()
-            if entry["at"] >= oldest
+            Resident(worker=worker.decode(), queue=told["queue"], models=told["models"], failed=told["failed"])
+            for worker, told, fresh in self._told()
+            if fresh
         ]
 
     def forget_the_silent(self) -> None:
@@ -85,11 +82,21 @@ class Residence:
         Raises:
             StoreUnavailable
         """
-        try:
-            entries: dict[bytes, bytes] = self._connections.client.hgetall(self._key)
-            oldest = time.time() - FRESH_SECONDS
-            silent = [worker for worker, raw in entries.items() if orjson.loads(raw)["at"] < oldest]
-            if silent:
+        silent = [worker for worker, _, fresh in self._told() if not fresh]
+        if silent:
+            try:
                 self._connections.client.hdel(self._key, *silent)
+            except RedisError as error:
+                raise StoreUnavailable from error
+
+    def _told(self) -> list[tuple[bytes, dict[str, Any], bool]]:
+        """Each process, what it said, and whether it did so lately; by name."""
+        try:
+            pipeline = self._connections.client.pipeline(transaction=False)
+            pipeline.hgetall(self._key)
+            pipeline.time()
+            entries, (seconds, _) = pipeline.execute()
         except RedisError as error:
             raise StoreUnavailable from error
+        told = [(worker, orjson.loads(raw)) for worker, raw in sorted(entries.items())]
+        return [(worker, entry, entry["at"] >= seconds - FRESH_SECONDS) for worker, entry in told]

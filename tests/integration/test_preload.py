@@ -212,6 +212,21 @@ def test_a_process_that_is_silent_is_not_shown_and_soon_forgotten(
     assert connections.client.ttl(key) > 0
 
 
+@pytest.mark.parametrize("wrong_by", [-3600, 3600], ids=["slow", "fast"])
+def test_the_clock_of_a_machine_does_not_say_whether_its_process_was_heard_of_lately(
+    settings: Settings, connections: Connections, residence: Residence, monkeypatch: pytest.MonkeyPatch, wrong_by: int
+) -> None:
+    now = time.time()
+    with monkeypatch.context() as patched:
+        patched.setattr(time, "time", lambda: now + wrong_by)
+        residence.tell(Resident(worker="there:1", queue="online", models={"rooms": {"1": []}}))
+    silent(connections, settings)
+
+    residence.forget_the_silent()
+
+    assert [resident.worker for resident in residence.residents()] == ["there:1"]
+
+
 def forest_sample() -> tuple[Any, pa.Table]:
     from sklearn.ensemble import RandomForestRegressor
 

@@ -38,10 +38,22 @@ def routes(services: Services) -> Blueprint:
         manifest = registry.manifest(name, version, fresh=True)
         return json_response(orjson.dumps({"name": name} | version_document(manifest)))
 
+    @blueprint.delete("/models/<name>")
+    @operation(
+        "Delete a model that no unfinished job needs: its versions, aliases, history, schedule and windows of drift",
+        tag="models",
+        answers={204: None},
+    )
+    def delete_model(name: str) -> Response:
+        registry.delete_model(name)
+        services.schedules.save(name)
+        return Response(status=204)
+
     @blueprint.delete("/models/<name>/versions/<int:version>")
     @operation("Delete a version that no alias and no unfinished job needs", tag="models", answers={204: None})
     def delete_version(name: str, version: int) -> Response:
         registry.delete(name, version)
+        services.schedules.save(name)  # it goes with the last version
         return Response(status=204)
 
     return blueprint

@@ -59,10 +59,31 @@ class Registry(Upkeep):
             self._restore(name, stored_models(self._storage, name).get(name, frozenset()))
         return int(self._run("reserve", name, token))
 
+    def made(self, name: str, token: str) -> Manifest | None:
+        """What is registered under the number that was reserved by this token; None: nothing yet.
+
+        Raises:
+            ModelNotFound: it was deleted just now.
+            StoreUnavailable
+        """
+        number = self._field(name, f"job:{token}")
+        if number is None or self._field(name, f"v:{int(number)}") is None:
+            return None
+        return self.manifest(name, int(number))
+
+    def store(self, manifest: Manifest, artifact: bytes | memoryview, extra: Mapping[str, bytes] = NOTHING) -> None:
+        """Write the files of a version that is to be registered: its artifact, and others by name.
+
+        Raises:
+            StorageFailed, StorageFull
+        """
+        for file, data in {**extra, manifest.artifact: artifact}.items():
+            self._storage.put(artifact_key(manifest.model, manifest.version, file), data)
+
     def add(
         self,
         manifest: Manifest,
-        artifact: bytes | memoryview,
+        artifact: bytes | memoryview | None,
         *,
         move: Move | None = None,
         fence: str | None = None,
@@ -75,7 +96,7 @@ class Registry(Upkeep):
 
         Args:
             manifest: of the version, whose number was reserved.
-            artifact: its bytes.
+            artifact: its bytes; None: `store` has written the files.
             move: of an alias to it.
             fence: of the unit that makes it; its job can be cancelled no more once the version is registered.
             extra: other files of the version, by name.
@@ -93,8 +114,8 @@ class Registry(Upkeep):
         if move is not None and move.version != manifest.version:
             raise ValueError(f"a move to {move.version} came with version {manifest.version}")
         name, version = manifest.model, manifest.version
-        for file, data in {**extra, manifest.artifact: artifact}.items():
-            self._storage.put(artifact_key(name, version, file), data)
+        if artifact is not None:
+            self.store(manifest, artifact, extra)
         raw = orjson.dumps(manifest.to_dict(), option=orjson.OPT_INDENT_2)
         kept, _ = self._register(name, version, raw, move, fence=fence)
         self._try_copy(name)
@@ -168,7 +189,7 @@ class Registry(Upkeep):
         """
         if alias == PRODUCTION:
             self.alias(name, alias)
-            raise AliasNeeded
+            raise AliasNeeded(f"{AliasNeeded().message} DELETE /models/{name} removes the whole model.")
         entry = entry_of(alias, None, who=who, why=why, details=details)
         match self._run("unalias", name, alias, "" if revision is None else revision, entry, MOST_MOVES):
             case [b"unknown"]:
@@ -179,27 +200,48 @@ class Registry(Upkeep):
         self._try_copy(name)
 
     def delete(self, name: str, version: int) -> None:
-        """Remove a version that nothing needs; its number is never used again.
+        """Remove a version that nothing needs; its number is never used again. A model goes with its last version.
 
         Raises:
             VersionInUse: an alias points to it, or an unfinished job needs it.
             ModelNotFound, StoreUnavailable
         """
+        self._delete(name, str(version))
+
+    def delete_model(self, name: str) -> list[int]:
+        """Remove a model with its versions, aliases, history, schedule and windows of drift; the versions that it had.
+
+        Versions of a later model of that name have other numbers, and its aliases other revisions.
+
+        Raises:
+            VersionInUse: an unfinished job needs one of its versions, or makes one.
+            ModelNotFound, StoreUnavailable
+        """
+        return self._delete(name, "")
+
+    def _delete(self, name: str, version: str) -> list[int]:
+        member = f"{name}@{version}".rstrip("@")
         match self._run("delete_version", name, version):
             case [b"unknown"]:
-                raise self._not_found(name, str(version))
+                raise self._not_found(name, version)
             case [b"alias", *aliases]:
                 named = ", ".join(sorted(alias.decode() for alias in aliases))
-                raise VersionInUse(f"{name}@{version} is in use: {named} points to it; move that first.")
+                raise VersionInUse(
+                    f"{member} is in use: {named} points to it; move that first. "
+                    f"DELETE /models/{name} removes the whole model."
+                )
             case [b"jobs", waiting, running, *staged]:
                 raise VersionInUse(
-                    f"{name}@{version} is in use by unfinished jobs: {waiting} wait and {running} micro-batches run"
+                    f"{member} is in use by unfinished jobs: {waiting} wait and {running} micro-batches run"
                     f"{''.join(f', job {job_id.decode()}' for job_id in staged[:3])}; cancel them, or wait."
                 )
-        self._manifests.pop((name, version), None)
-        with contextlib.suppress(StorageFailed):  # the janitor tries again
-            self.remove(f"{name}@{version}")
+            case [b"deleted", *deleted]:
+                for number in deleted:
+                    self._manifests.pop((name, number), None)
+                    with contextlib.suppress(StorageFailed):  # the janitor tries again
+                        self.remove(f"{name}@{number}")
         self._try_copy(name)
+        return sorted(deleted)
 
     def _register(
         self,

@@ -163,13 +163,20 @@ def roll_back(place: Place, arguments: argparse.Namespace) -> Iterator[str]:
 
 
 def delete(place: Place, arguments: argparse.Namespace) -> Iterator[str]:
-    """Remove a version.
+    """Remove a version, or a whole model.
 
     Raises:
         ServiceError
     """
-    place.registry.delete(arguments.name, arguments.version)
-    yield f"{arguments.name}@{arguments.version} is removed"
+    name, version = arguments.name, arguments.version
+    if version is None:
+        versions = " ".join(map(str, place.registry.delete_model(name)))
+        removed = f"{name} is removed with its versions {versions}"
+    else:
+        place.registry.delete(name, version)
+        removed = f"{name}@{version} is removed"
+    place.schedules.save(name)  # that of a model without versions is gone
+    yield removed
 
 
 def parser() -> argparse.ArgumentParser:
@@ -194,9 +201,11 @@ def parser() -> argparse.ArgumentParser:
     back = _command(commands, "rollback", roll_back, "point production at the version before the current one")
     back.add_argument("name", help="the model's name")
     back.add_argument("--why", default="rolled back", help="for the history")
-    removal = _command(commands, "delete", delete, "delete a version that nothing needs")
+    removal = _command(
+        commands, "delete", delete, "delete a version that nothing needs; without a version the whole model"
+    )
     removal.add_argument("name", help="the model's name")
-    removal.add_argument("version", type=int, help="the version's number")
+    removal.add_argument("version", type=int, nargs="?", help="the version's number; none: all that the model has")
     return main
 
 

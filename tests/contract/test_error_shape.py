@@ -37,6 +37,7 @@ ROUTES: dict[str, tuple[str, str, Any, bool]] = {
     "events": ("GET", "/jobs/j1/events", None, True),
     "list-models": ("GET", "/models", None, True),
     "show-model": ("GET", "/models/linear", None, True),
+    "delete-model": ("DELETE", "/models/linear", None, True),
     "send-artifact": ("POST", "/models/linear/versions", None, True),
     "retrain": ("POST", "/models/linear/retrain", TRAINING, True),
     "show-version": ("GET", "/models/linear/versions/1", None, True),

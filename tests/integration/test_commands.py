@@ -79,6 +79,12 @@ def test_a_version_is_deleted(command: Command, registry: Registry) -> None:
     assert [manifest.version for manifest in registry.model("home").versions] == [3, 2]
 
 
+def test_a_whole_model_is_deleted(command: Command, registry: Registry) -> None:
+    assert outcome(command("delete", "home")) == (0, ["home is removed with its versions 1 2 3"], [])
+
+    assert registry.names() == []
+
+
 def test_the_list_has_a_line_a_model(command: Command, registry: Registry) -> None:
     add_versions(registry, 1, model="garden")
 

@@ -199,6 +199,40 @@ def test_a_version_that_a_waiting_job_needs_is_not_deleted(http: Http, home: str
     assert http("DELETE", f"/models/{home}/versions/1").status == 204
 
 
+def test_a_deleted_model_is_gone_at_once_with_its_aliases_and_schedule(http: Http, home: str) -> None:
+    assert served(http, home) == (3, 3.0)
+    file = http("POST", "/files", raw=b"x,y\n1,2\n", Content_Type="text/csv").json["id"]
+    schedule = {"cron": "0 3 * * *", "input": {"file_id": file}, "target": "y"}
+    assert http("PUT", f"/models/{home}/schedule", schedule).status == 200
+
+    assert http("DELETE", f"/models/{home}").status == 204
+
+    gone = ["", "/versions/3", "/aliases/production", "/schedule"]
+    assert {code(http("GET", f"/models/{home}{path}")) for path in gone} == {(404, "model_not_found")}
+    assert code(http("POST", "/jobs", {"model": home, "instances": ROW})) == (404, "model_not_found")
+    assert code(http("DELETE", f"/models/{home}")) == (404, "model_not_found")
+    assert home not in [model["name"] for model in http("GET", "/models").json["models"]]
+
+
+def test_a_model_that_a_waiting_job_needs_is_not_deleted(http: Http, home: str, held_workers: Barrier) -> None:
+    job = http.submit(f"{home}@1", ROW)
+
+    refused = http("DELETE", f"/models/{home}")
+
+    held_workers.open()
+    assert http.done(job["id"])["status"] == "succeeded"
+    assert code(refused) == (409, "version_in_use")
+    assert f"{home} is in use by unfinished jobs: 1 wait" in refused.json["detail"]
+    assert http("DELETE", f"/models/{home}").status == 204
+
+
+def test_who_may_not_delete_a_part_is_told_how_the_whole_goes(http: Http, home: str) -> None:
+    refused = [http("DELETE", f"/models/{home}/{part}") for part in ("versions/3", "aliases/production")]
+
+    assert [code(answer) for answer in refused] == [(409, "version_in_use"), (409, "alias_needed")]
+    assert all(f"DELETE /models/{home} removes the whole model" in answer.json["detail"] for answer in refused)
+
+
 @pytest.mark.parametrize(
     ("alias", "body", "expected"),
     [
@@ -228,6 +262,7 @@ def test_a_move_that_makes_no_sense_is_refused(
         pytest.param("PUT", "/models/nowhere/aliases/production", {"version": 1}, id="move"),
         pytest.param("POST", "/models/nowhere/rollback", None, id="rollback"),
         pytest.param("DELETE", "/models/nowhere/versions/1", None, id="delete"),
+        pytest.param("DELETE", "/models/nowhere", None, id="delete-all"),
     ],
 )
 def test_an_unknown_model_is_not_found(http: Http, method: str, path: str, body: Any) -> None:

@@ -24,7 +24,7 @@ from api.waiting import submit_and_wait
 from api.wire import loads, parse
 from shared.batch import Format, Input
 from shared.job import Job, Spec, new_job_id
-from shared.queue import TRAIN
+from shared.queue import BATCH
 from shared.records import Submission
 from shared.registry import NAME
 from shared.requests import base_name, fault
@@ -219,7 +219,7 @@ class Arriving:
         sample = "" if self._sample is None else self._sample.sha256
         parts = (f"{sha256} {sample}".encode(), orjson.dumps(wanted.model_dump()))
         job = Submission(
-            id=self._job_id, spec=spec, alias=None, queue=TRAIN,
+            id=self._job_id, spec=spec, alias=None, queue=BATCH,
             ttl_seconds=checked_ttl(None, self._services.settings), total=0, upload=self.prefix,
             idempotency=self._origin.idempotency(*parts),
         )  # fmt: skip

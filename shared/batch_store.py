@@ -4,15 +4,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
+import structlog
 from redis.exceptions import RedisError
 
 from shared.batch import Layout, Slice
-from shared.errors import StoreUnavailable
+from shared.errors import StoreFull, StoreUnavailable
 from shared.job import Status
 from shared.queue import BATCH
 from shared.records import DEADLINE, BatchUnit, dump_slice, load_batch_unit, load_slice
 from shared.settings import Settings
 from shared.store import JobStore
+
+log = structlog.get_logger()
 
 
 class BatchStore:
@@ -126,12 +129,11 @@ class BatchStore:
         return bool(reply != 2)
 
     def tell_phase(self, unit: BatchUnit, phase: str) -> None:
-        """Say what a unit is at.
-
-        Raises:
-            StoreUnavailable, StoreFull
-        """
-        self._store.run("phase", unit.fence, phase)
+        """Say what a unit is at; it is for display, so a Redis that cannot be told keeps nobody from work."""
+        try:
+            self._store.run("phase", unit.fence, phase)
+        except (StoreUnavailable, StoreFull) as error:
+            log.debug("phase.not_told", job_id=unit.job_id, phase=phase, reason=error.code)
 
     def ended(self, most: int) -> list[str]:
         """Jobs that have ended since `tidied` was told last; what they were made of remains to be removed.

@@ -1,30 +1,25 @@
-"""The check of an artifact that was sent: it is audited, loaded and tried here before it becomes a version."""
+"""The check of an artifact that was sent: it is audited, loaded and tried here before it becomes a version.
 
-from typing import Any, Final
+Whatever was killed on the way, one job makes one version: what an attempt before has registered is found under the
+job's id, and only told.
+"""
 
-import pyarrow as pa
-import pyarrow.csv
-import pyarrow.json
-import pyarrow.parquet
+from typing import Any
 
-from shared.batch import Input
+from shared.aliases import ANY, PRODUCTION, Any_
 from shared.batch_store import BatchStore
-from shared.errors import InvalidRequest, ModelNotFound
+from shared.errors import AliasConflict, ModelNotFound
 from shared.job import Status
+from shared.manifest import Manifest
 from shared.records import BatchUnit, LeaseLost
-from shared.registry import PRODUCTION, Registry
+from shared.registry import Registry
 from shared.settings import Settings
 from shared.storage import Storage
+from shared.training import RegisterOptions
 from worker.drain import until_written
 from worker.predict import Stopped
 from worker.registration import register
-
-LONGEST_REASON: Final = 200
-READERS: Final = {
-    "csv": pyarrow.csv.read_csv,
-    "ndjson": pyarrow.json.read_json,
-    "parquet": pyarrow.parquet.read_table,
-}
+from worker.sample import read_sample
 
 
 class Admission:
@@ -40,69 +35,73 @@ class Admission:
         """Register the artifact of a job, and end the job.
 
         Raises:
-            InvalidRequest, ModelUnusable, StorageFailed, StoreUnavailable
+            InvalidRequest, ModelUnusable, StorageFailed, StoreUnavailable, StoreFull
             worker.predict.Stopped: somebody else has the job by now, or it was cancelled.
         """
         options, name = unit.spec.register, unit.spec.model
         assert options is not None  # noqa: S101  # the unit is of a register job
-        self._batches.tell_phase(unit, "loading")
-        alias = options.alias if options.alias is not None else self._first_alias(name)
-        try:
-            manifest = register(
-                self._registry,
-                name,
-                self._storage.get(options.key),
-                format=options.format,
-                sample=None if options.sample is None else self._sample(options.sample),
-                description=options.description,
-                alias=alias,
-                accelerate=options.accelerate,
-                who="http",
-                why=f"uploaded by job {unit.job_id}",
-                token=unit.job_id,
-                fence=unit.fence,
-                settings=self._settings,
-            )
-        except LeaseLost as error:
-            raise Stopped from error
-        registered: dict[str, Any] = {
+        if unit.stop == "cancelled":
+            self._commit(unit, Status.CANCELLED, {})
+            return
+        if unit.stop:  # the check was lost at every attempt
+            self._commit(unit, Status.FAILED, {"failure": unit.outcome.get("failure")})
+            return
+        manifest = self._registry.made(name, unit.job_id) or self._checked(unit, options)
+        alias = options.alias or PRODUCTION
+        moved = any(move["job_id"] == unit.job_id for move in self._registry.history(name, alias))
+        registered = {
             "model": name,
             "version": manifest.version,
             "sha256": manifest.sha256,
-            "alias": alias,
-            "promoted": alias == PRODUCTION,
+            "alias": alias if moved else None,
+            "promoted": moved and alias == PRODUCTION,
         }
-        until_written(
-            lambda: self._batches.commit_final(unit, Status.SUCCEEDED, {"registered": registered}),
-            self._settings.unit_timeout_seconds,
+        self._commit(unit, Status.SUCCEEDED, {"registered": registered})
+
+    def _checked(self, unit: BatchUnit, options: RegisterOptions) -> Manifest:
+        """Load and try the artifact, and register it."""
+        self._batches.tell_phase(unit, "loading")
+        try:
+            if options.alias is not None or not self._is_first(unit.spec.model):
+                return self._register(unit, options, options.alias, ANY)
+            # A first version is used at once, others when somebody wants it.
+            try:
+                return self._register(unit, options, PRODUCTION, None)
+            except AliasConflict:  # another one was the first meanwhile
+                return self._register(unit, options, None, ANY)
+        except LeaseLost as error:
+            raise Stopped from error
+
+    def _register(
+        self, unit: BatchUnit, options: RegisterOptions, alias: str | None, expected: Any_ | None
+    ) -> Manifest:
+        sample = options.sample
+        return register(
+            self._registry,
+            unit.spec.model,
+            self._storage.get(options.key),
+            format=options.format,
+            sample=None if sample is None else read_sample(self._storage.get(sample.key or ""), sample.format or "csv"),
+            description=options.description,
+            alias=alias,
+            expected=expected,
+            accelerate=options.accelerate,
+            who="http",
+            why=f"uploaded by job {unit.job_id}",
+            token=unit.job_id,
+            fence=unit.fence,
+            settings=self._settings,
         )
 
-    def _first_alias(self, name: str) -> str | None:
-        """Production, as long as it points nowhere: a first version is used at once, others when somebody wants it."""
+    def _is_first(self, name: str) -> bool:
+        """Whether production points nowhere yet."""
         try:
-            self._registry.resolve(f"{name}@{PRODUCTION}", fresh=True)
+            self._registry.alias(name, PRODUCTION)
         except ModelNotFound:
-            return PRODUCTION
-        return None
+            return True
+        return False
 
-    def _sample(self, sample: Input) -> pa.Table:
-        """The rows that the artifact is tried on.
-
-        Raises:
-            InvalidRequest: they cannot be read.
-        """
-        assert sample.key is not None  # noqa: S101  # it came with the artifact
-        data = self._storage.get(sample.key)
-        if not data.strip():
-            raise _bad_sample("The sample is empty; send a few rows of what the model predicts.")
-        try:
-            return READERS[sample.format or "csv"](pa.BufferReader(data))
-        except (pa.ArrowException, OSError) as error:
-            # Arrow quotes what it could not read.
-            reason = "".join(character if character.isprintable() else " " for character in str(error))
-            message = f"The sample cannot be read as {sample.format or 'csv'}: {reason[:LONGEST_REASON]}"
-            raise _bad_sample(message) from error
-
-
-def _bad_sample(message: str) -> InvalidRequest:
-    return InvalidRequest(message, errors=[{"pointer": "/sample", "code": "bad_sample", "message": message}])
+    def _commit(self, unit: BatchUnit, status: Status, outcome: dict[str, Any]) -> None:
+        seconds, commit = self._settings.unit_timeout_seconds, self._batches.commit_final
+        if not until_written(lambda: commit(unit, status, outcome), seconds):  # it was cancelled meanwhile
+            until_written(lambda: commit(unit, Status.CANCELLED, {}), seconds)

@@ -1,4 +1,7 @@
-"""The work of the batch queue: plans, chunks and ends of jobs whose rows are in a file."""
+"""The work of the batch queue: plans, chunks and ends of jobs whose rows are in a file, and checks of artifacts.
+
+The checks are here, since a chunk is over in seconds, while behind the fits of trainings they might wait for hours.
+"""
 
 import contextlib
 import time
@@ -22,6 +25,7 @@ from shared.registry import Manifest, Registry
 from shared.settings import Settings
 from shared.storage import Storage, unpacked_key
 from shared.store import JobStore
+from worker.admission import Admission
 from worker.chunk import ChunkRunner, Part
 from worker.drain import until_written
 from worker.finalise import Finaliser
@@ -33,7 +37,7 @@ log = structlog.get_logger()
 
 
 class BatchWork:
-    """Pulls units of batch jobs and does them."""
+    """Pulls units of batch and register jobs and does them."""
 
     def __init__(
         self,
@@ -55,6 +59,7 @@ class BatchWork:
         self._planner = Planner(self._batches, storage, inputs, registry, settings)
         self._chunks = ChunkRunner(storage, inputs, settings)
         self._finaliser = Finaliser(storage, settings.drift_threshold)
+        self._admission = Admission(self._batches, storage, registry, settings)
         self._runner = StagedRunner(
             store, self._batches, self._run, call,
             lease_seconds=settings.lease_seconds, timeout_seconds=settings.unit_timeout_seconds,
@@ -80,9 +85,12 @@ class BatchWork:
         self._runner.do(unit)
 
     def _run(self, unit: BatchUnit, stopped: Callable[[], bool]) -> None:
+        began = time.perf_counter()
         match unit.kind:
+            case _ if unit.spec.register is not None:
+                self._admission.run(unit)
+                self._log(unit, {"check": time.perf_counter() - began})
             case "plan":
-                began = time.perf_counter()
                 self._planner.run(unit, stopped, self._call)
                 self._log(unit, {"cut": time.perf_counter() - began})
             case "chunk":

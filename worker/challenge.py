@@ -114,7 +114,8 @@ class Challenge:
         if unit.stop or not unit.training["used"]:
             self._end_early(unit)
             return
-        name, version = unit.spec.model, self._registry.reserve(unit.spec.model, unit.job_id)
+        name = unit.spec.model
+        version = until_written(lambda: self._registry.reserve(name, unit.job_id), self._settings.unit_timeout_seconds)
         try:
             manifest = self._registry.manifest(name, version)
         except ModelNotFound:  # as it is at the first attempt
@@ -186,7 +187,10 @@ class Challenge:
         task, metric = about["task"], about["metric"]
         self._batches.tell_phase(unit, "evaluating")
         try:
-            champion = self._registry.resolve(f"{unit.spec.model}@{PRODUCTION}", fresh=True).manifest
+            champion = until_written(
+                lambda: self._registry.resolve(f"{unit.spec.model}@{PRODUCTION}", fresh=True),
+                self._settings.unit_timeout_seconds,
+            ).manifest
         except ModelNotFound:
             metrics = metrics_of(task, rows.target, challenger.answers, rows.weights)
             verdict = judge_first(metrics, metric, options.gate.threshold)
@@ -249,12 +253,13 @@ class Challenge:
             accelerated=challenger.faster.described,
             code=__version__,
         )
-        return self._registry.add(
-            manifest,
-            challenger.artifact,
-            move=self._move(unit, options, version, judged, gate),
-            fence=unit.fence,
-            extra={**challenger.faster.files, **({} if data is None else {file: data})},
+        files = {**challenger.faster.files, **({} if data is None else {file: data})}
+        self._registry.store(manifest, challenger.artifact, files)
+        move = self._move(unit, options, version, judged, gate)
+        # What took hours to fit is not given up because Redis is away or full for a moment.
+        return until_written(
+            lambda: self._registry.add(manifest, None, move=move, fence=unit.fence),
+            self._settings.unit_timeout_seconds,
         )
 
     def _move(

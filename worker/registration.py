@@ -9,11 +9,12 @@ import pyarrow as pa
 from shared import __version__
 from shared.errors import InvalidRequest
 from shared.manifest import Manifest, timestamp
-from shared.registry import ANY, NAME, PRODUCTION, Move, Registry
+from shared.registry import ANY, NAME, PRODUCTION, Any_, Move, Registry
 from shared.settings import Settings
 from shared.signature import Signature
 from shared.storage import artifact_name
 from worker.accelerated import NOT_WANTED, Acceleration
+from worker.drain import until_written
 from worker.formats import digest, load
 from worker.libraries import installed
 from worker.limits import USUAL, Limits
@@ -79,6 +80,7 @@ def register(
     sample: pa.Table | None,
     description: str = "",
     alias: str | None = PRODUCTION,
+    expected: Any_ | int | None = ANY,
     accelerate: Accelerate = "off",
     who: str = "",
     why: str = "",
@@ -96,18 +98,21 @@ def register(
         sample: see `examine`.
         description: one line for people.
         alias: what shall point to the version; None for nothing.
+        expected: the version that the alias must point to; None: it must not exist yet.
         accelerate: `onnx` to predict by a converted copy, if that is equal and faster.
         who: who does it, for the history of the alias.
         why: and why.
         token: the same token gives the same version, however often it is tried; None for a new one.
-        fence: of the unit of the job that registers it, whose id is the token then.
+        fence: of the unit of the job that registers it, whose id is the token then; a Redis that is away or full is
+            tried again for as long as a unit may take.
         settings: the service's, for its limits and trusted types.
 
     Raises:
         InvalidRequest: the name or the sample cannot be used.
         ModelUnusable: the artifact cannot be loaded, or fails on the sample.
+        AliasConflict: the alias does not point to the version that was expected; nothing is registered.
         LeaseLost: another attempt has the unit by now, or its job was cancelled.
-        StorageFailed, StoreUnavailable
+        StorageFailed, StoreUnavailable, StoreFull
     """
     if not NAME.fullmatch(name):
         raise InvalidRequest(
@@ -116,7 +121,9 @@ def register(
         )
     found = examine(artifact, format=format, sample=sample, settings=settings)
     outcome = accelerated(found, sample, wanted=accelerate)
-    version = registry.reserve(name, token or secrets.token_hex(8))
+    token, job_id = token or secrets.token_hex(8), None if fence is None else token
+    patience_seconds = 0 if fence is None or settings is None else settings.unit_timeout_seconds
+    version = until_written(lambda: registry.reserve(name, token), patience_seconds)
     manifest = Manifest(
         model=name,
         version=version,
@@ -129,14 +136,15 @@ def register(
         created_at=timestamp(),
         description=description,
         artifact=artifact_name(found.sha256),
-        source_job=None if fence is None else token,
+        source_job=job_id,
         created_by=who,
         profile=profile_of_sample(sample, found.signature),
         accelerated=outcome.described,
         code=__version__,
     )
-    move = Move(alias=alias, version=version, expected=ANY, who=who, why=why) if alias else None
-    return registry.add(manifest, artifact, move=move, fence=fence, extra=outcome.files)
+    move = Move(alias=alias, version=version, expected=expected, who=who, why=why, job_id=job_id) if alias else None
+    registry.store(manifest, artifact, outcome.files)
+    return until_written(lambda: registry.add(manifest, None, move=move, fence=fence), patience_seconds)
 
 
 def accelerated(found: Examined, sample: pa.Table | None, *, wanted: Accelerate) -> Acceleration:

@@ -1,4 +1,4 @@
-"""The work of the train queue: trainings, whose fits are spread over the workers, and checks of sent artifacts."""
+"""The work of the train queue: trainings, whose fits are spread over the workers."""
 
 import time
 from collections.abc import Callable
@@ -9,14 +9,12 @@ import structlog
 from shared.batch_store import BatchStore
 from shared.errors import FileMissing, ModelUnusable
 from shared.inputs import Inputs
-from shared.job import Status
 from shared.queue import TRAIN
 from shared.records import BatchUnit
 from shared.registry import Registry
 from shared.settings import Settings
 from shared.storage import Storage
 from shared.store import JobStore
-from worker.admission import Admission
 from worker.challenge import Challenge
 from worker.drain import until_written
 from worker.model_cache import LoadedModel, ModelCache
@@ -33,7 +31,7 @@ WORKER_LOST = (
 
 
 class TrainWork:
-    """Pulls units of train and register jobs and does them."""
+    """Pulls units of train jobs and does them."""
 
     def __init__(
         self,
@@ -52,7 +50,6 @@ class TrainWork:
         self._planner = TrainPlanner(self._batches, storage, inputs, registry, models, settings)
         self._fits = FitRunner(storage)
         self._challenge = Challenge(self._batches, storage, registry, models, self._fits, settings)
-        self._admission = Admission(self._batches, storage, registry, settings)
         self._runner = StagedRunner(
             store, self._batches, self._run, call,
             lease_seconds=settings.lease_seconds, timeout_seconds=settings.fit_timeout_seconds,
@@ -80,8 +77,6 @@ class TrainWork:
     def _run(self, unit: BatchUnit, stopped: Callable[[], bool]) -> None:
         began = time.perf_counter()
         match unit.kind:
-            case _ if unit.spec.register is not None:
-                self._register(unit)
             case "plan":
                 self._planner.run(unit, stopped, self._call)
             case "chunk":
@@ -92,16 +87,6 @@ class TrainWork:
             "unit.committed", job_id=unit.job_id, kind=unit.kind, fence=unit.fence, request_id=unit.spec.request_id,
             run_ms=round((time.perf_counter() - began) * 1000, 2),
         )  # fmt: skip
-
-    def _register(self, unit: BatchUnit) -> None:
-        if not unit.stop:
-            self._admission.run(unit)
-            return
-        # The check was lost at every attempt, or cancelled.
-        cancelled = unit.stop == "cancelled"
-        outcome: dict[str, Any] = {} if cancelled else {"failure": unit.outcome.get("failure")}
-        status = Status.CANCELLED if cancelled else Status.FAILED
-        until_written(lambda: self._batches.commit_final(unit, status, outcome), self._settings.unit_timeout_seconds)
 
     def _fit(self, unit: BatchUnit) -> None:
         if unit.attempt > self._settings.max_attempts:

@@ -1,8 +1,10 @@
 -- End a unit of a job in stages because the job cannot go on: its output is made of what is done, or it ends at once if nothing is.
+-- A job whose version is registered does not end as failed, whatever went wrong since: the lease stays, and when it has run out the unit
+-- is tried again, which makes the pause too.
 -- KEYS: base. ARGV: fence, outcome. Returns 1 if a doorbell must be published, else 0.
 local unit = base .. 'unit:' .. ARGV[1]
 local u = redis.call('HMGET', unit, 'lane', 'kind', 'queue')
-if not u[1] then return 0 end
+if not u[1] or redis.call('HGET', base .. 'job:' .. u[1], 'phase') == 'registering' then return 0 end
 -- Deletes first: they are allowed when memory is used up and let the rest of the script through.
 redis.call('ZREM', base .. 'leases', ARGV[1])
 redis.call('DEL', unit)

@@ -172,7 +172,9 @@ local function release_batch(u, max_attempts, outcome, back)
   local id, attempt = u[1], tonumber(u[7])
   local batch, h = base .. 'batch:' .. id, facts(id)
   if h[1] ~= 'running' then return end
-  local lost = not back and attempt >= tonumber(max_attempts)
+  -- A version that is registered is there to stay: the job may not fail any more.
+  local registered = redis.call('HGET', base .. 'job:' .. id, 'phase') == 'registering'
+  local lost = not back and attempt >= tonumber(max_attempts) and not registered
   local tried = back and attempt - 1 or attempt
   if u[4] == 'plan' then
     redis.call('HSET', batch, 'plan', 'waiting', 'plan_attempt', tried)
@@ -180,8 +182,7 @@ local function release_batch(u, max_attempts, outcome, back)
     if lost then stop_batch(id, 'failed', outcome) end
   elseif u[4] == 'final' then
     redis.call('HSET', batch, 'final', '', 'final_attempt', tried)
-    -- A version that is registered is there to stay: the job may not fail any more.
-    if lost and redis.call('HGET', base .. 'job:' .. id, 'phase') ~= 'registering' then
+    if lost then
       end_batch(id, h, outcome)
       return true
     end

@@ -18,11 +18,11 @@ from sklearn.svm import LinearSVC
 from sklearn.tree import DecisionTreeClassifier
 
 from examples import home, support
-from shared.errors import StoreUnavailable, VersionInUse
+from shared.errors import VersionInUse
 from shared.job import Job, Status
 from shared.registry import ANY, PRODUCTION, Manifest, Move
 from shared.settings import Settings
-from tests.integration.train_runner import TrainRunner, arrays_of, features_of, labelled
+from tests.integration.train_runner import Killed, TrainRunner, arrays_of, features_of, labelled
 from tests.processes import RedisServer
 
 DIABETES = labelled(load_diabetes(as_frame=True))
@@ -572,8 +572,8 @@ def test_a_job_whose_version_is_registered_does_not_fail_though_its_last_attempt
     try:
         runner = with_ridge(TrainRunner(settings), 5.0)
         (job_id,) = hold(runner, 0.01)
-        runner.registries[0].lose_the_answer()
-        with pytest.raises(StoreUnavailable):
+        runner.registries[0].lose_the_answer(Killed)
+        with pytest.raises(Killed):
             runner.step(0)
         assert runner.production("diabetes") == 2
         runner.be_late("leases")

@@ -15,7 +15,7 @@ from sklearn.base import BaseEstimator
 
 from shared.batch import Input
 from shared.connection import Connections
-from shared.errors import StoreUnavailable
+from shared.errors import StoreFull, StoreUnavailable
 from shared.inputs import Inputs
 from shared.job import Job, new_job_id
 from shared.keys import Keys
@@ -35,6 +35,10 @@ from worker.training_rows import loaded
 SAMPLE_ROWS = 20
 
 
+class Killed(BaseException):
+    """The end of a process, for who runs in ours."""
+
+
 class HeldUpRegistry(Registry):
     """The registry of one worker, to which something happens just before that worker registers a version."""
 
@@ -45,25 +49,37 @@ class HeldUpRegistry(Registry):
         self.compared: list[int | None] = []  # the champions of the versions that were to be registered
         self._between: Callable[[], object] = lambda: None
         self._times = 0
-        self._loses = False
+        self._lost: type[BaseException] | None = None
+        self._refused = 0
 
     def hold_up(self, between: Callable[[], object], times: int = 1) -> None:
         """Have this happen before the next registrations."""
         self._between, self._times = between, times
 
-    def lose_the_answer(self) -> None:
+    def lose_the_answer(self, error: type[BaseException] = StoreUnavailable) -> None:
         """Have the next registration succeed, and nobody learn it."""
-        self._loses = True
+        self._lost = error
+
+    def refuse_numbers(self, times: int) -> None:
+        """Have the next reservations find Redis full."""
+        self._refused = times
+
+    def reserve(self, name: str, token: str) -> int:
+        """The number of a version."""
+        if self._refused:
+            self._refused -= 1
+            raise StoreFull
+        return super().reserve(name, token)
 
     def add(self, manifest: Manifest, *arguments: Any, **more: Any) -> Manifest:
         """Register a version."""
-        self.compared.append(manifest.comparison["champion_version"])
+        self.compared.append(manifest.comparison.get("champion_version"))
         if len(self.compared) <= self._times:
             self._between()
         registered = super().add(manifest, *arguments, **more)
-        if self._loses:
-            self._loses = False
-            raise StoreUnavailable
+        lost, self._lost = self._lost, None
+        if lost is not None:
+            raise lost
         return registered
 
 

@@ -86,7 +86,7 @@ def test_an_artifact_lies_in_storage_with_its_sample_until_it_is_checked(service
     wanted, storage = job.spec.register, service.services.storage
     assert wanted is not None
     assert wanted.sample is not None
-    assert (job.spec.kind, job.spec.model, job.spec.version, job.queue) == ("register", "m", 0, "train")
+    assert (job.spec.kind, job.spec.model, job.spec.version, job.queue) == ("register", "m", 0, "batch")
     assert (wanted.format, wanted.alias, wanted.accelerate, wanted.description) == ("skops", "canary", "onnx", "better")
     assert (storage.get(wanted.key), storage.get(wanted.sample.key or "")) == (SKOPS, SAMPLE)
     assert job.upload in service.noted.under_way

@@ -322,7 +322,7 @@ def test_a_long_fit_can_be_cancelled_and_the_worker_serves_the_next_job(
     until(lambda: trainings.fits.lines("begun"), what="a fit has begun")
 
     trainings.runner.store.cancel(job_id)
-    job = trainings.done(job_id, 15)
+    job = trainings.done(job_id, 30)
 
     assert job.status == Status.CANCELLED
     assert job.failure is None

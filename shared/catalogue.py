@@ -2,7 +2,7 @@
 
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -146,6 +146,26 @@ class Catalogue:
         with reached():
             entries = self._connections.client.lrange(self._keys.history(name, alias), 0, -1)
         return [orjson.loads(entry) for entry in entries]
+
+    def pointed_to(self, name: str) -> frozenset[int]:
+        """The versions that an alias of a model points to, or pointed to as far back as the history goes.
+
+        Raises:
+            StoreUnavailable
+        """
+        with reached():
+            record: dict[bytes, bytes] = self._connections.client.hgetall(self._keys.model(name))
+        moves = map(orjson.loads, self._moves(name, record))
+        before = (version for move in moves for version in (move["from"], move["to"]) if version is not None)
+        return frozenset((*numbered(record, "alias").values(), *before))
+
+    def _moves(self, name: str, record: Mapping[bytes, bytes]) -> list[bytes]:
+        """The moves of all aliases of a model, also of those that were removed; of each the newest first."""
+        with reached():
+            pipeline = self._connections.client.pipeline(transaction=True)
+            for alias in sorted({*numbered(record, "alias"), *numbered(record, "revision")}):
+                pipeline.lrange(self._keys.history(name, alias), 0, -1)
+            return [entry for moves in pipeline.execute() for entry in moves]
 
     def _members(self, key: str) -> list[str]:
         with reached():

@@ -1,7 +1,6 @@
 """What keeps Redis and storage alike: the copy of each model, files that remain to be removed, and the rebuild."""
 
 import contextlib
-from collections.abc import Mapping
 from typing import Any, Final
 
 import orjson
@@ -12,7 +11,7 @@ from shared.connection import Connections, loaded
 from shared.copies import Copies
 from shared.errors import StorageFailed, StoreFull, StoreUnavailable
 from shared.keys import Keys
-from shared.registry_copy import Restored, numbered, stored_models, stored_state, stored_versions, write_copy
+from shared.registry_copy import Restored, stored_models, stored_state, stored_versions, write_copy
 from shared.storage import Storage, version_prefix
 
 SCRIPTS: Final = (
@@ -48,14 +47,6 @@ class Upkeep(Catalogue):
             history = self._moves(name, record)
             write_copy(self._storage, name, record, history, lambda version: self._raw(name, version))
         return record.get(b"changes", b"0")
-
-    def _moves(self, name: str, record: Mapping[bytes, bytes]) -> list[bytes]:
-        """The moves of all aliases of a model, also of those that were removed, of each newest first."""
-        with reached():
-            pipeline = self._connections.client.pipeline(transaction=True)
-            for alias in sorted({*numbered(record, "alias"), *numbered(record, "revision")}):
-                pipeline.lrange(self._keys.history(name, alias), 0, -1)
-            return [entry for moves in pipeline.execute() for entry in moves]
 
     def unsaved(self) -> list[str]:
         """Models whose copy may be older than they are.

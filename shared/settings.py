@@ -172,6 +172,11 @@ class Settings(BaseModel):
         description="Keep the rows that a version was trained on beside it in the file storage, so that a later "
         "training can append to them (`combine: append`).",
     )
+    keep_challengers: Annotated[int, Field(ge=0)] = Field(
+        50,
+        description="Versions of a model that trainings made and no alias points or ever pointed to that are kept, the "
+        "newest; after a training the others are removed, unless an unfinished job needs them.",
+    )
 
     lease_seconds: Seconds = Field(
         5, description="A unit whose worker has not renewed its lease for so long is given to another."

@@ -31,6 +31,7 @@ from worker.model_cache import LoadedModel, ModelCache
 from worker.predict import Stopped
 from worker.profile import profile_of
 from worker.registration import Examined, accelerated, examine
+from worker.retention import forget_oldest
 from worker.train_fit import FitRunner, Fitted, fit, told
 from worker.train_manifest import about_input, chosen, described, registered_of
 from worker.train_plan import TRAINING_FILE, base_of, check_comparable, original
@@ -299,6 +300,7 @@ class Challenge:
             },
             succeeded=about["rows"] - failed,
         )
+        forget_oldest(self._registry, manifest.model, self._settings.keep_challengers)
 
     def _commit(
         self, unit: BatchUnit, status: Status, outcome: dict[str, Any], *, succeeded: int | None = None

@@ -1,10 +1,11 @@
-"""A thread that loads the version that production points to now, before the first job asks for it."""
+"""Loads the version that production points to now, before the first job asks for it, and says what is loaded."""
 
 import os
 import socket
 import threading
 import time
 from collections import defaultdict
+from collections.abc import Callable
 from typing import Final
 
 import structlog
@@ -34,30 +35,28 @@ class Preloader:
         self._rounds = 0
 
     def start(self) -> None:
-        """Go on for as long as the process lives."""
-        threading.Thread(target=self._for_ever, name="preload", daemon=True).start()
-
-    def _for_ever(self) -> None:
-        while True:
-            try:
-                self.once()
-            except StoreUnavailable:
-                log.debug("preload.interrupted")
-            except Exception:
-                log.exception("preload.crashed")
-            time.sleep(PAUSE_SECONDS)
+        """Go on for as long as the process lives, in two threads: to load a version may take minutes."""
+        for name, turn in (("preload", self.once), ("resident", self.tell)):
+            threading.Thread(target=_for_ever, args=(turn,), name=name, daemon=True).start()
 
     def once(self) -> None:
-        """Say what is loaded, load what production has moved to, and say it again if that changed anything.
+        """Load what production has moved to, and say what is loaded if that changed anything.
 
         Raises:
             StoreUnavailable
         """
-        self._tell()
         before = {(model.manifest.model, model.manifest.version) for model in self._models.loaded()}
         changed = [name for name in sorted({name for name, _ in before}) if self._follow(name, before)]
         if changed:
-            self._tell()
+            self._say()
+
+    def tell(self) -> None:
+        """Say what is loaded, and now and then remove what others said who are silent.
+
+        Raises:
+            StoreUnavailable
+        """
+        self._say()
         self._rounds += 1
         if self._rounds % TIDY_ROUNDS == 0:
             self._residence.forget_the_silent()
@@ -95,7 +94,7 @@ class Preloader:
         """The failures of other models: only the version that production points to now is of interest."""
         return {key: reason for key, reason in self._failed.items() if key[0] != name}
 
-    def _tell(self) -> None:
+    def _say(self) -> None:
         models: defaultdict[str, dict[str, list[str]]] = defaultdict(dict)
         for model in self._models.loaded():
             models[model.manifest.model][str(model.manifest.version)] = list(model.warnings)
@@ -103,3 +102,14 @@ class Preloader:
         for (name, version), reason in self._failed.items():
             failed[name][str(version)] = reason
         self._residence.tell(Resident(worker=self._worker, queue=self._queue, models=models, failed=failed))
+
+
+def _for_ever(turn: Callable[[], None]) -> None:
+    while True:
+        try:
+            turn()
+        except StoreUnavailable:
+            log.debug("preload.interrupted")
+        except Exception:
+            log.exception("preload.crashed")
+        time.sleep(PAUSE_SECONDS)

@@ -54,6 +54,9 @@ for number in pairs(going) do
   redis.call('DEL', base .. 'version:' .. name .. '@' .. number)
   deleted[#deleted + 1] = tonumber(number)
 end
+for i = 1, #record, 2 do
+  if going[record[i + 1]] and string.sub(record[i], 1, 4) == 'job:' then redis.call('HDEL', model, record[i]) end
+end
 for number in pairs(going) do go(number) end
 if whole then
   -- What somebody is about to register comes too late.

@@ -11,11 +11,14 @@ for _, member in ipairs(redis.call('ZRANGE', reserved, '-inf', integer(now - ARG
     redis.call('ZADD', reserved, integer(now), member)
   else
     redis.call('ZREM', reserved, member)
-    if redis.call('HEXISTS', model, 'v:' .. number) == 0 and redis.call('HSETNX', model, 'gone:' .. number, 1) == 1 then
-      redis.call('HINCRBY', model, 'changes', 1)
-      redis.call('SADD', base .. 'removed', name .. '@' .. number)
-      redis.call('SADD', base .. 'unsaved', name)
-      count = count + 1
+    if redis.call('HEXISTS', model, 'v:' .. number) == 0 then
+      redis.call('HDEL', model, 'job:' .. token)
+      if redis.call('HSETNX', model, 'gone:' .. number, 1) == 1 then
+        redis.call('HINCRBY', model, 'changes', 1)
+        redis.call('SADD', base .. 'removed', name .. '@' .. number)
+        redis.call('SADD', base .. 'unsaved', name)
+        count = count + 1
+      end
     end
   end
 end

@@ -1,6 +1,7 @@
 """What a prediction process follows by itself, and what it says of itself, with a real Redis."""
 
 import io
+import threading
 import time
 from typing import Any
 
@@ -19,7 +20,8 @@ from shared.settings import Settings
 from shared.storage import artifact_key
 from tests.models import registry_of
 from tests.processes import RedisServer
-from worker.model_cache import ModelCache
+from tests.wait import until
+from worker.model_cache import LoadedModel, ModelCache
 from worker.preload import Preloader
 from worker.registration import register
 
@@ -186,6 +188,41 @@ def test_a_failure_is_forgotten_once_production_moves_on(
     told = said(residence)
     assert told is not None
     assert (told["versions"], told["failed"]) == ([1, 3], {})
+
+
+class SlowCache(ModelCache):
+    """Takes as long to load a version as a test wants."""
+
+    def __init__(self, registry: Registry) -> None:
+        super().__init__(registry, 2**20)
+        self.begun = threading.Event()
+        self.go_on = threading.Event()
+        self.go_on.set()
+
+    def get(self, name: str, version: int) -> LoadedModel:
+        self.begun.set()
+        self.go_on.wait()
+        return super().get(name, version)
+
+
+def test_a_process_is_heard_of_while_it_loads(
+    settings: Settings, connections: Connections, registry: Registry, residence: Residence
+) -> None:
+    cache = SlowCache(registry_of(settings))
+    registered(registry, 1.0)
+    cache.get("rooms", 1)
+    cache.go_on.clear()
+    cache.begun.clear()
+    registered(registry, 2.0)
+    Preloader(cache, registry_of(settings), residence, "online").start()
+    assert cache.begun.wait(30)
+    connections.client.delete(Keys(settings.redis_prefix).loaded)
+
+    (resident,) = until(residence.residents, what="the process says again what it has")
+    cache.go_on.set()
+
+    assert (resident.of("rooms") or {})["versions"] == [1]
+    until(lambda: (said(residence) or {}).get("versions") == [1, 2], what="the version that was loaded is told")
 
 
 def silent(connections: Connections, settings: Settings) -> str:

@@ -57,8 +57,9 @@ class Run:
     due_at: datetime
     cause: Literal["time", "drift"]
     job_id: str | None = None  # None: no job was made
-    code: str | None = None  # why not: missed, still_running, or what the submit was refused with
+    code: str | None = None  # why not: missed, still_running, unchanged, or what the submit was refused with
     message: str | None = None
+    basis: str | None = None  # what the last job was made of, see worker/basis.py; None: it cannot be told
 
     def to_json(self) -> bytes:
         """As it is kept."""

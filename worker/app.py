@@ -27,6 +27,7 @@ from shared.schedules import Schedules
 from shared.settings import load_settings
 from shared.storage import Storage
 from shared.store import JobStore
+from worker.basis import basis_of
 from worker.drain import caller
 from worker.janitor import Janitor
 from worker.schedules import Scheduler, submitter, surroundings
@@ -86,9 +87,11 @@ def make_app() -> Celery:
         storage = Storage.of(settings)
         registry = Registry(store.connections, store.keys, storage)
         ring = caller(Doorbell(app).ring)
-        submit = submitter(store, registry, Files(store, settings), Inputs(settings, storage), ring, settings)
+        files, inputs = Files(store, settings), Inputs(settings, storage)
+        submit = submitter(store, registry, files, inputs, ring, settings)
+        around = surroundings(store, registry, submit, basis_of(registry, files, inputs))
         schedules = Schedules(store.connections, store.keys, storage)
-        return Scheduler(schedules, surroundings(store, registry, submit), settings)
+        return Scheduler(schedules, around, settings)
 
     @app.task(name=DRAIN)
     def drain(queue: str) -> None:

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Final, Literal, Protocol
 
 import structlog
@@ -23,11 +24,13 @@ from shared.schedule import DriftPolicy, Run, ScheduleRecord, millis
 from shared.schedules import Schedules
 from shared.settings import Settings
 from shared.store import JobStore
+from worker.basis import Basis, has_made
 
 log = structlog.get_logger()
 
 MISSED: Final = "missed"
 STILL_RUNNING: Final = "still_running"
+UNCHANGED: Final = "unchanged"
 
 
 class Submit(Protocol):
@@ -49,9 +52,11 @@ class Surroundings:
     windows: Callable[[str, int], list[Window]]  # the newest ones of a model, newest first
     production: Callable[[str], int | None]  # the version that serves; None: there is none
     unfinished: Callable[[str], bool]  # whether a job is there and not done
+    basis: Basis  # what a training would be made of
+    has_made: Callable[[str, str], bool]  # whether a version of this model was made by this job
 
 
-def surroundings(store: JobStore, registry: Registry, submit: Submit) -> Surroundings:
+def surroundings(store: JobStore, registry: Registry, submit: Submit, basis: Basis) -> Surroundings:
     """Those of a process of the service."""
 
     def production(model: str) -> int | None:
@@ -65,7 +70,10 @@ def surroundings(store: JobStore, registry: Registry, submit: Submit) -> Surroun
         return job is not None and not job.done
 
     drift = Drift(store.connections, store.keys)
-    return Surroundings(submit=submit, windows=drift.windows, production=production, unfinished=unfinished)
+    return Surroundings(
+        submit=submit, windows=drift.windows, production=production, unfinished=unfinished, basis=basis,
+        has_made=partial(has_made, registry),
+    )  # fmt: skip
 
 
 def submitter(
@@ -160,6 +168,7 @@ class Scheduler:
         self._note(record, times.next_after(due), run)
 
     def _note(self, record: ScheduleRecord, following: datetime | None, run: Run) -> None:
+        run = _remembering(record, run)
         if following == record.next_run_at and run == record.last_run:
             return  # it is tried every second, and nothing is new
         if self._schedules.advance(record, following, run):
@@ -183,6 +192,7 @@ class Scheduler:
             run, again = self._started(record, at, "drift", f"drift:{model}:{record.window or ''}")
             if not again and run.job_id is None:
                 self._seen[model] = seen
+            run = _remembering(record, run)
             acted_on = record.window if run.job_id is None else windows[0]["job_id"]
             if run != record.last_run and self._schedules.acted(record, acted_on, run):
                 _tell(model, run)
@@ -194,13 +204,24 @@ class Scheduler:
         self, record: ScheduleRecord, at: datetime, cause: Literal["time", "drift"], key: str
     ) -> tuple[Run, bool]:
         """Submit a job; returns what came of it, and whether it must be tried again soon."""
+        basis = self._around.basis(record.model, record.schedule.train)
+        if basis is not None and self._is_that_of_the_last(record, basis):
+            message = f"The file, the options and the champion are those of job {record.job_id}, so its outcome holds."
+            return Run(due_at=at, cause=cause, code=UNCHANGED, message=message), False
         try:
             # The request's digest is that of its key: if the schedule is changed in between, it is this job still.
             digest = hashlib.sha256(b"\0" + key.encode()).hexdigest()
             job_id = self._around.submit(record.model, record.schedule.train, (digest, digest), key)
         except ServiceError as error:
             return _refused(at, cause, error), error.retryable
-        return Run(due_at=at, cause=cause, job_id=job_id), False
+        return Run(due_at=at, cause=cause, job_id=job_id, basis=basis), False
+
+    def _is_that_of_the_last(self, record: ScheduleRecord, basis: str) -> bool:
+        """Whether the last job had this basis, and came to its end."""
+        last, job_id = record.last_run, record.job_id
+        if last is None or job_id is None or last.basis != basis:
+            return False
+        return self._around.has_made(record.model, job_id)
 
 
 def _drifted(windows: list[Window], policy: DriftPolicy, production: int | None, acted_on: str | None) -> bool:
@@ -212,6 +233,12 @@ def _drifted(windows: list[Window], policy: DriftPolicy, production: int | None,
         if window["version"] == production and window["drifted"] is not None:
             last.append(window["drifted"])
     return len(last) == policy.windows and sum(last) >= policy.drifted
+
+
+def _remembering(record: ScheduleRecord, run: Run) -> Run:
+    """A run that takes the place of the last one; without a job, it remembers of what the last job was made."""
+    last = record.last_run
+    return run if run.job_id is not None or last is None else replace(run, basis=last.basis)
 
 
 def _missed(due: datetime, now: datetime) -> Run:

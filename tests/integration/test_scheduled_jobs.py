@@ -20,6 +20,7 @@ from shared.storage import Storage
 from shared.store import JobStore
 from tests.models import register_moody, registry_of
 from tests.processes import RedisServer
+from worker.basis import basis_of, has_made
 from worker.schedules import Scheduler, submitter, surroundings
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
@@ -39,11 +40,10 @@ class Place:
     def scheduler(self) -> Scheduler:
         """One of any number."""
         storage, registry = Storage.of(self.settings), registry_of(self.settings)
-        submit = submitter(
-            self.store, registry, Files(self.store, self.settings), Inputs(self.settings, storage),
-            self.rung.append, self.settings,
-        )  # fmt: skip
-        return Scheduler(self.schedules, surroundings(self.store, registry, submit), self.settings)
+        files, inputs = Files(self.store, self.settings), Inputs(self.settings, storage)
+        submit = submitter(self.store, registry, files, inputs, self.rung.append, self.settings)
+        around = surroundings(self.store, registry, submit, basis_of(registry, files, inputs))
+        return Scheduler(self.schedules, around, self.settings)
 
     def keep(self, *, cron: str | None = "0 3 * * *", when_drifted: DriftPolicy | None = None, **more: Any) -> None:
         """Keep the schedule; `more` is said of the training."""
@@ -108,6 +108,57 @@ def test_no_second_job_is_submitted_before_the_first_is_done(place: Place) -> No
     assert skipped is not None
     assert skipped.code == "still_running"
     assert len(place.jobs()) == 2
+
+
+def same(_: Place) -> None:
+    """Nothing changes."""
+
+
+def longer(place: Place) -> None:
+    place.data.write_bytes(b"x,y\n1,2\n3,6\n4,8\n")
+
+
+def other_recipe(place: Place) -> None:
+    place.keep(held_out=0.5)
+
+
+def promoted(place: Place) -> None:
+    register_moody(place.settings)
+
+
+@pytest.mark.parametrize(
+    ("change", "is_same"),
+    [
+        pytest.param(same, True, id="nothing"),
+        pytest.param(longer, False, id="file"),
+        pytest.param(other_recipe, False, id="options"),
+        pytest.param(promoted, False, id="champion"),
+    ],
+)
+def test_a_basis_is_another_when_file_options_or_champion_are(
+    place: Place, change: Callable[[Place], None], is_same: bool
+) -> None:
+    place.keep()
+
+    def basis() -> str | None:
+        registry, storage = registry_of(place.settings), Storage.of(place.settings)
+        told = basis_of(registry, Files(place.store, place.settings), Inputs(place.settings, storage))
+        return told("moody", place.schedules.get("moody").schedule.train)
+
+    before = basis()
+    change(place)
+
+    assert before is not None
+    assert (basis() == before) is is_same
+
+
+def test_a_job_has_made_the_versions_that_name_it(place: Place) -> None:
+    registry = registry_of(place.settings)
+    registry.add(replace(registry.manifest("moody", 1), version=registry.reserve("moody", "j1"), source_job="j1"), b"a")
+
+    assert [has_made(registry, *who) for who in (("moody", "j1"), ("moody", "j2"), ("nobody", "j1"))] == [
+        True, False, False,
+    ]  # fmt: skip
 
 
 def test_a_file_that_is_gone_is_said_in_the_last_run_and_looked_for_when_it_is_due_next(place: Place) -> None:

@@ -45,6 +45,8 @@ class Service:
     jobs: dict[str, str] = field(default_factory=dict)  # key -> job
     refusals: list[ServiceError] = field(default_factory=list)
     running: set[str] = field(default_factory=set)
+    failed: set[str] = field(default_factory=set)
+    basis: str | None = None
     history: list[Window] = field(default_factory=list)  # newest first
     version: int | None = 1
     submitted: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
@@ -77,6 +79,8 @@ class Service:
             windows=lambda _, most: self.history[:most],
             production=lambda _: self.version,
             unfinished=lambda job_id: job_id in self.running,
+            basis=lambda *_: self.basis,
+            has_made=lambda _, job_id: job_id not in self.failed,
         )
 
 
@@ -280,6 +284,62 @@ def test_nothing_is_run_that_the_store_may_have_forgotten_to_have_run(
     Scheduler(schedules, service.around, forgetful).run(START + 3 * HOUR + 11 * MINUTE)
 
     assert last_run(schedules).code == "missed"
+
+
+def test_a_run_whose_outcome_is_known_is_skipped_until_something_changes(
+    schedules: Schedules, scheduler: Scheduler, service: Service
+) -> None:
+    schedules.put("m", NIGHTLY)
+    service.basis = "monday's file"
+    runs = []
+    for night in range(4):
+        service.basis = "tuesday's file" if night == 3 else service.basis
+        scheduler.run(START + night * DAY + 3 * HOUR)
+        runs.append(last_run(schedules))
+
+    assert [run.code for run in runs] == [None, "unchanged", "unchanged", None]
+    assert (runs[0].job_id or "nobody") in (runs[2].message or "")
+    assert due_at(service) == [START + 3 * HOUR, START + 3 * DAY + 3 * HOUR]
+
+
+def test_a_job_that_failed_is_made_again_of_the_same(
+    schedules: Schedules, scheduler: Scheduler, service: Service
+) -> None:
+    schedules.put("m", NIGHTLY)
+    service.basis = "monday's file"
+    scheduler.run(START + 3 * HOUR)
+    service.failed.add(last_run(schedules).job_id or "")
+
+    scheduler.run(START + DAY + 3 * HOUR)
+
+    assert due_at(service) == [START + 3 * HOUR, START + DAY + 3 * HOUR]
+
+
+def test_a_night_that_was_missed_does_not_forget_of_what_the_last_job_was_made(
+    schedules: Schedules, scheduler: Scheduler, service: Service
+) -> None:
+    schedules.put("m", NIGHTLY)
+    service.basis = "monday's file"
+    scheduler.run(START + 3 * HOUR)
+    scheduler.run(START + 2 * DAY + 2 * HOUR)
+    missed = last_run(schedules)
+
+    scheduler.run(START + 2 * DAY + 3 * HOUR)
+
+    assert (missed.code, last_run(schedules).code) == ("missed", "unchanged")
+
+
+def test_drift_alone_does_not_repeat_what_is_known(
+    schedules: Schedules, scheduler: Scheduler, service: Service
+) -> None:
+    schedules.put("m", DRIFTING)
+    service.basis = "monday's file"
+    for _ in range(6):
+        service.window()
+        scheduler.run(START)
+
+    assert len(service.jobs) == 1
+    assert last_run(schedules).code == "unchanged"
 
 
 def test_while_the_run_before_goes_on_the_next_is_skipped(

@@ -226,6 +226,7 @@ class VersionSummary(BaseModel):
     format: str
     sha256: str
     size_bytes: int
+    memory_bytes: int
     signature: SignatureDocument
     estimator: str
     libraries: dict[str, str]
@@ -241,6 +242,7 @@ class VersionSummary(BaseModel):
     comparison: dict[str, Any]
     accelerated: dict[str, Any]
     code: str
+    warnings: list[str]
     links: dict[str, str]
 
 

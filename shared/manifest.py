@@ -34,6 +34,8 @@ class Manifest:
     profile: dict[str, Any] = field(default_factory=dict)  # of the training data, feature by feature
     accelerated: dict[str, Any] = field(default_factory=dict)  # whether a faster form is used, and why
     code: str = ""  # the service's own version
+    memory_bytes: int = 0  # what the artifact unpacks to; 0 where that is not known
+    warnings: tuple[str, ...] = ()  # what was warned of when it was trained, loaded and tried
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON."""
@@ -50,7 +52,8 @@ class Manifest:
         """
         fields = orjson.loads(raw)
         known = {name: fields[name] for name in cls.__slots__ if name in fields}
-        return cls(**(known | {"signature": Signature.from_dict(fields["signature"])}))
+        signature, warnings = Signature.from_dict(fields["signature"]), tuple(fields.get("warnings", ()))
+        return cls(**(known | {"signature": signature, "warnings": warnings}))
 
 
 def timestamp() -> str:

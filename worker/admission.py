@@ -56,7 +56,7 @@ class Admission:
             "alias": alias if moved else None,
             "promoted": moved and alias == PRODUCTION,
         }
-        self._commit(unit, Status.SUCCEEDED, {"registered": registered})
+        self._commit(unit, Status.SUCCEEDED, {"registered": registered, "warnings": list(manifest.warnings)})
 
     def _checked(self, unit: BatchUnit, options: RegisterOptions) -> Manifest:
         """Load and try the artifact, and register it."""

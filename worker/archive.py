@@ -14,13 +14,16 @@ ENCRYPTED: Final = 0x1
 BLOCK_BYTES: Final = 2**20
 
 
-def check_archive(artifact: bytes, *, most_bytes: int, most_members: int = MOST_MEMBERS) -> None:
+def check_archive(artifact: bytes, *, most_bytes: int, most_members: int = MOST_MEMBERS) -> int:
     """See that an archive is whole, and no larger than it may become in memory.
 
     Args:
         artifact: the file.
         most_bytes: of all members when unpacked. What the archive says of itself is not trusted: each is unpacked once.
         most_members: it may have.
+
+    Returns:
+        What it unpacks to, in bytes.
 
     Raises:
         UnsafeArtifact: it is a trap: it unpacks to too much, or has members of strange or equal names.
@@ -29,7 +32,7 @@ def check_archive(artifact: bytes, *, most_bytes: int, most_members: int = MOST_
     if not artifact.startswith(BEGINNING):
         raise ModelUnusable("it is no zip archive")
     try:
-        _unpacked_bytes(artifact, most_bytes, most_members, within=True)
+        return _unpacked_bytes(artifact, most_bytes, most_members, within=True)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError, ValueError) as error:
         raise ModelUnusable(f"it is damaged or incomplete: {error}") from error
 

@@ -4,6 +4,7 @@ import argparse
 import getpass
 import os
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,6 +89,8 @@ def register(place: Place, arguments: argparse.Namespace) -> Iterator[str]:
         why="registered from disk",
         settings=place.settings,
     )
+    for warning in manifest.warnings:
+        print(f"foretell: {warning}", file=sys.stderr)
     yield f"{manifest.model}@{manifest.version} {manifest.format} {manifest.estimator} sha256 {manifest.sha256}"
 
 

@@ -36,6 +36,9 @@ class Format(Protocol):
     def dump(self, estimator: Any) -> bytes:
         """The artifact; raises ModelUnusable."""
 
+    def memory_bytes(self, artifact: bytes, limits: Limits = USUAL) -> int:
+        """What an artifact takes when it is loaded, as far as that can be told from the file; raises ModelUnusable."""
+
 
 class Joblib:
     """joblib files: a pickle, which runs code when it is loaded; only from an operator on the server itself."""
@@ -47,9 +50,12 @@ class Joblib:
 
         Raises:
             ModelUnusable: it cannot be unpickled here.
+            MemoryError
         """
         try:
             return joblib.load(io.BytesIO(artifact))
+        except MemoryError:
+            raise
         except Exception as error:
             raise ModelUnusable(f"The artifact cannot be loaded by joblib: {type(error).__name__}: {error}") from error
 
@@ -58,6 +64,10 @@ class Joblib:
         buffer = io.BytesIO()
         joblib.dump(estimator, buffer)
         return buffer.getvalue()
+
+    def memory_bytes(self, artifact: bytes, limits: Limits = USUAL) -> int:
+        """The file's size: nobody knows what a pickle that was compressed becomes."""
+        return len(artifact)
 
 
 FORMATS: Final[dict[str, Format]] = {"skops": Skops(), "onnx": Onnx(), "joblib": Joblib()}
@@ -82,6 +92,7 @@ def load(format: str, artifact: bytes, limits: Limits = USUAL) -> Loaded:
     Raises:
         InvalidRequest: there is no such format.
         ModelUnusable: it cannot be loaded; UnsafeArtifact: it is not safe.
+        MemoryError
     """
     if format not in FORMATS:
         raise InvalidRequest(f"There is no format {format!r}; there are {', '.join(FORMATS)}.")
@@ -102,7 +113,7 @@ def load_verified(manifest: Manifest, artifact: bytes, limits: Limits = USUAL) -
     """Load a registered version; its bytes are verified before they are parsed.
 
     Raises:
-        ArtifactCorrupt, ModelUnusable
+        ArtifactCorrupt, ModelUnusable, MemoryError
     """
     found = digest(artifact)
     if found != manifest.sha256:

@@ -5,6 +5,8 @@ from typing import Final
 
 from shared.settings import Settings
 
+LIBRARIES_BYTES: Final = 512 * 2**20
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Limits:
@@ -13,6 +15,11 @@ class Limits:
     artifact_bytes: int
     unpacked_bytes: int
     trusted: tuple[str, ...]  # dotted names of types beside those that are trusted anyway
+
+    @property
+    def check_bytes(self) -> int:
+        """What loading and trying an artifact may take: it and a copy, and what libraries take at their first use."""
+        return 2 * self.unpacked_bytes + LIBRARIES_BYTES
 
     @classmethod
     def of(cls, settings: Settings) -> "Limits":

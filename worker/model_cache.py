@@ -30,7 +30,7 @@ class LoadedModel:
 
 
 class ModelCache:
-    """Loads a version once; drops what was used longest ago when the artifacts' bytes exceed the budget.
+    """Loads a version once; drops what was used longest ago when the unpacked artifacts exceed the budget.
 
     The newest always stays, even if it alone is larger. A version is dropped for another of the same model only once
     that one is loaded, so that no job of either waits in between. For any number of threads.
@@ -119,5 +119,6 @@ class ModelCache:
 
 
 def bytes_of(manifest: Manifest) -> int:
-    """What counts: the artifact, and its accelerated form where that is used."""
-    return manifest.size_bytes + (manifest.accelerated["size_bytes"] if manifest.accelerated.get("used") else 0)
+    """What counts: the artifact, unpacked where that is known, and its accelerated form where that is used."""
+    graph = manifest.accelerated["size_bytes"] if manifest.accelerated.get("used") else 0
+    return max(manifest.size_bytes, manifest.memory_bytes) + int(graph)

@@ -11,6 +11,7 @@ import pyarrow as pa
 from shared.errors import InvalidRequest, ModelUnusable
 from shared.signature import Container, FeatureType
 from worker.container import ARROW
+from worker.memory import lacks_memory
 
 Array = npt.NDArray[Any]
 # onnxruntime's names of types -> those of NumPy and of features
@@ -180,7 +181,13 @@ class OnnxEstimator:
         return [taken for taken, width in zip(self._inputs, widths, strict=True) for _ in range(width or 0)]
 
     def _run(self, rows: Any, outputs: list[str]) -> list[Any]:
-        answers: list[Any] = self._session.run(outputs, self._feeds(rows))
+        feeds = self._feeds(rows)
+        try:
+            answers: list[Any] = self._session.run(outputs, feeds)
+        except Exception as error:
+            if lacks_memory(error):
+                raise MemoryError("The graph needs more memory than there is.") from error
+            raise
         return answers
 
     def _feeds(self, rows: Any) -> dict[str, Array]:

@@ -1,5 +1,6 @@
 """ONNX files: a graph of operators that onnxruntime runs; nothing of it is code of its maker."""
 
+import math
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -8,12 +9,15 @@ import onnxruntime
 
 from shared.errors import ModelUnusable, UnsafeArtifact
 from worker.limits import USUAL, Limits
+from worker.memory import lacks_memory
 from worker.onnx_estimator import OnnxEstimator
 
 MOST_NODES: Final = 200_000
 # The operators that onnxruntime has itself: https://onnx.ai/onnx/operators/ and its own contributions.
 DOMAINS: Final = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft"})
 NAMED_OPERATORS: Final = 5
+LARGE_BYTES: Final = 2**16  # of an array that says nothing of a shape
+ELEMENT_BYTES: Final = 8  # where the type of a tensor is not known, or a string
 
 
 class Onnx:
@@ -25,11 +29,13 @@ class Onnx:
         """The graph as an estimator.
 
         Raises:
-            UnsafeArtifact: it has data in other files, or needs operators of its own.
+            UnsafeArtifact: it has data in other files, needs operators of its own, or makes a tensor that is too large.
             ModelUnusable: it is no ONNX file, or takes or gives what is no row.
+            MemoryError
         """
         model = parse(artifact)
         check_graph(model)
+        check_sizes(model, limits.unpacked_bytes)
         return OnnxEstimator(session_of(artifact), _class_labels(model.graph))
 
     def dump(self, estimator: Any) -> bytes:
@@ -40,12 +46,17 @@ class Onnx:
         """
         raise ModelUnusable(f"A {type(estimator).__name__} cannot be written as ONNX; write it as skops or joblib.")
 
+    def memory_bytes(self, artifact: bytes, limits: Limits = USUAL) -> int:
+        """What a graph holds is in the file as it is."""
+        return len(artifact)
+
 
 def session_of(artifact: bytes) -> onnxruntime.InferenceSession:
     """A session with a single thread: the service has a process for each core.
 
     Raises:
         ModelUnusable: onnxruntime does not take the graph.
+        MemoryError: what can be computed beforehand is, and there is no memory for it.
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
@@ -57,6 +68,8 @@ def session_of(artifact: bytes) -> onnxruntime.InferenceSession:
     try:
         return onnxruntime.InferenceSession(artifact, options, providers=["CPUExecutionProvider"])
     except Exception as error:
+        if lacks_memory(error):
+            raise MemoryError("The graph needs more memory than there is.") from error
         reason = " ".join(str(error).split())[:300]
         raise ModelUnusable(f"onnxruntime {onnxruntime.__version__} does not take the graph: {reason}") from error
 
@@ -106,6 +119,51 @@ def check_graph(model: onnx.ModelProto) -> None:
                 for name in sorted(foreign)
             ],
         )
+
+
+def check_sizes(model: onnx.ModelProto, most_bytes: int) -> None:
+    """See that no tensor is huge of which the graph itself tells the size, for a single row.
+
+    A few bytes of ConstantOfShape, Expand, Tile, Range or an outer product can stand for terabytes. What depends on the
+    values in rows, or lies in the branches of an If, nobody can tell beforehand.
+
+    Raises:
+        UnsafeArtifact: one is larger than that.
+    """
+    try:
+        known = onnx.shape_inference.infer_shapes(_without_large_arrays(model), data_prop=True)
+    except (onnx.shape_inference.InferenceError, RuntimeError, ValueError):
+        return  # whatever is wrong with it, onnxruntime says better
+    for graph in _graphs(known):
+        for value in (*graph.value_info, *getattr(graph, "output", ())):
+            if isinstance(value, onnx.ValueInfoProto) and (size := _bytes_of_one_row(value)) > most_bytes:
+                raise UnsafeArtifact(
+                    f"The graph makes the tensor {value.name!r} of {size} bytes, and {most_bytes} are the most; an "
+                    "operator can raise FORETELL_MAX_UNPACKED_ARTIFACT_BYTES."
+                )
+
+
+def _without_large_arrays(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The same graph for what only wants to know shapes: its large arrays are inputs."""
+    light = onnx.ModelProto()
+    light.CopyFrom(model)
+    del light.graph.initializer[:]
+    for array in model.graph.initializer:
+        if array.ByteSize() <= LARGE_BYTES:
+            light.graph.initializer.append(array)
+        else:
+            light.graph.input.append(onnx.helper.make_tensor_value_info(array.name, array.data_type, array.dims))
+    return light
+
+
+def _bytes_of_one_row(value: onnx.ValueInfoProto) -> int:
+    """The size of a tensor, each dimension that is open counted as one."""
+    kind = value.type.tensor_type
+    try:
+        element_bytes = onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type).itemsize
+    except KeyError:
+        element_bytes = ELEMENT_BYTES
+    return int(element_bytes * math.prod(size.dim_value or 1 for size in kind.shape.dim))
 
 
 def _graphs(model: onnx.ModelProto) -> Iterator[Any]:

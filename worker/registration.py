@@ -7,7 +7,7 @@ from typing import Any, Final, Literal
 import pyarrow as pa
 
 from shared import __version__
-from shared.errors import InvalidRequest
+from shared.errors import InvalidRequest, ModelUnusable
 from shared.manifest import Manifest, timestamp
 from shared.registry import ANY, NAME, PRODUCTION, Any_, Move, Registry
 from shared.settings import Settings
@@ -15,9 +15,10 @@ from shared.signature import Signature
 from shared.storage import artifact_name
 from worker.accelerated import NOT_WANTED, Acceleration
 from worker.drain import until_written
-from worker.formats import digest, load
+from worker.formats import FORMATS, digest, load
 from worker.libraries import installed
 from worker.limits import USUAL, Limits
+from worker.memory import at_most
 from worker.onnx_estimator import OnnxEstimator
 from worker.profile import profile_of
 from worker.trial import find_signature
@@ -33,6 +34,7 @@ class Examined:
     format: str
     sha256: str
     size_bytes: int
+    memory_bytes: int
     signature: Signature
     estimator: str  # dotted class name
     libraries: dict[str, str]
@@ -41,7 +43,7 @@ class Examined:
 
 
 def examine(artifact: bytes, *, format: str, sample: pa.Table | None, settings: Settings | None = None) -> Examined:
-    """Load an artifact and try it on its sample.
+    """Load an artifact and try it on its sample, within the memory that this may take.
 
     Args:
         artifact: the bytes of the file.
@@ -51,19 +53,30 @@ def examine(artifact: bytes, *, format: str, sample: pa.Table | None, settings: 
 
     Raises:
         InvalidRequest: the sample cannot be used, or the format is none.
-        ModelUnusable: the artifact cannot be loaded, or fails on the sample.
+        ModelUnusable: the artifact cannot be loaded, fails on the sample, or needs more memory than it may.
     """
-    loaded = load(format, artifact, USUAL if settings is None else Limits.of(settings))
-    estimator = loaded.estimator
-    if isinstance(estimator, OnnxEstimator):
-        sample = estimator.typed(sample)
-    elif sample is None:
+    if sample is None and format in ("skops", "joblib"):  # which may run code when they are loaded: ask before
         raise InvalidRequest("A sample is needed: a few representative rows of what the model predicts.")
+    limits = USUAL if settings is None else Limits.of(settings)
+    try:
+        with at_most(limits.check_bytes):
+            loaded = load(format, artifact, limits)
+            estimator = loaded.estimator
+            if isinstance(estimator, OnnxEstimator):
+                sample = estimator.typed(sample)
+            signature = find_signature(estimator, sample)
+            memory_bytes = FORMATS[format].memory_bytes(artifact, limits)
+    except MemoryError as error:
+        raise ModelUnusable(
+            f"To load and try it the artifact needs more memory than the {limits.check_bytes // 2**20} MiB that it may "
+            "have, or than there is; make it smaller, or have an operator raise FORETELL_MAX_UNPACKED_ARTIFACT_BYTES."
+        ) from error
     return Examined(
         format=format,
         sha256=digest(artifact),
         size_bytes=len(artifact),
-        signature=find_signature(estimator, sample),
+        memory_bytes=memory_bytes,
+        signature=signature,
         estimator=class_name(estimator),
         libraries=installed(),
         warnings=loaded.warnings,
@@ -130,6 +143,7 @@ def register(
         format=format,
         sha256=found.sha256,
         size_bytes=found.size_bytes,
+        memory_bytes=found.memory_bytes,
         signature=found.signature,
         estimator=found.estimator,
         libraries=found.libraries,
@@ -141,6 +155,7 @@ def register(
         profile=profile_of_sample(sample, found.signature),
         accelerated=outcome.described,
         code=__version__,
+        warnings=found.warnings,
     )
     move = Move(alias=alias, version=version, expected=expected, who=who, why=why, job_id=job_id) if alias else None
     registry.store(manifest, artifact, outcome.files)

@@ -88,16 +88,12 @@ class Skops:
             UnsafeArtifact: it is a trap, or holds types beyond the trusted ones; nothing was constructed. Or what was
                 constructed of trusted types is not sound.
             ModelUnusable: it is no skops file, or not one that can be loaded here.
+            MemoryError
         """
-        try:
-            check_archive(artifact, most_bytes=limits.unpacked_bytes)
-        except UnsafeArtifact as error:
-            raise UnsafeArtifact(f"The artifact is refused: {error.message}.") from error
-        except ModelUnusable as error:
-            raise ModelUnusable(f"The artifact is not a skops file that can be loaded: {error.message}.") from error
+        self.memory_bytes(artifact, limits)
         try:
             return _constructed(artifact, [*TRUSTED, *limits.trusted])
-        except ModelUnusable:
+        except (ModelUnusable, MemoryError):
             raise
         except RecursionError as error:
             raise ModelUnusable("The artifact is refused: its schema.json is nested too deeply.") from error
@@ -116,6 +112,20 @@ class Skops:
             return bytes(skops.io.dumps(estimator))
         except Exception as error:
             raise ModelUnusable(f"skops cannot write this {type(estimator).__name__}: {error}") from error
+
+    def memory_bytes(self, artifact: bytes, limits: Limits = USUAL) -> int:
+        """What the archive unpacks to, which is counted.
+
+        Raises:
+            UnsafeArtifact: it is a trap.
+            ModelUnusable: it is no archive, or is damaged.
+        """
+        try:
+            return check_archive(artifact, most_bytes=limits.unpacked_bytes)
+        except UnsafeArtifact as error:
+            raise UnsafeArtifact(f"The artifact is refused: {error.message}.") from error
+        except ModelUnusable as error:
+            raise ModelUnusable(f"The artifact is not a skops file that can be loaded: {error.message}.") from error
 
 
 def _constructed(artifact: bytes, trusted: list[str]) -> Any:

@@ -28,6 +28,7 @@ def find_signature(estimator: Any, sample: pa.Table) -> Signature:
         InvalidRequest: the sample has no rows, lacks a column that the estimator was fitted on, has one twice, or one
             of a type that no feature can have.
         ModelUnusable: the estimator cannot predict the sample in any container.
+        MemoryError
     """
     if sample.num_rows == 0 or sample.num_columns == 0:
         raise InvalidRequest("The sample has no rows or no columns; give a few representative rows.")
@@ -112,6 +113,8 @@ def _methods(estimator: Any, signature: Signature, rows: list[list[Any]]) -> tup
                 continue
             plain(getattr(estimator, method)(pack(signature, rows)), len(rows))
             working.append(method)
+        except MemoryError:
+            raise
         except Exception as error:  # noqa: BLE001  # whatever a model raises is a reason
             if not working and not raised:
                 raised = True
@@ -127,6 +130,8 @@ def _takes_null(estimator: Any, signature: Signature, method: str, rows: list[li
         answers = [
             plain(getattr(estimator, method)(pack(signature, tried)), len(tried)) for tried in (mixed, holed[:1])
         ]
+    except MemoryError:
+        raise
     except Exception:  # noqa: BLE001  # a model that raises does not take missing values
         return False
     return all(_finite(answer) for answer in answers)

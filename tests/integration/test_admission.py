@@ -1,9 +1,12 @@
 """The check of an artifact: whatever is killed on the way, there is one version, and the job tells the truth of it."""
 
+import io
+import zipfile
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+import sklearn
 from sklearn.linear_model import Ridge
 
 from shared.batch import Input
@@ -26,6 +29,18 @@ from worker.formats import FORMATS
 from worker.model_cache import ModelCache
 
 MODEL = FORMATS["skops"].dump(Ridge().fit(X, Y))
+
+
+def of_another_release(artifact: bytes) -> bytes:
+    """A skops file as scikit-learn 1.5.0 would have written it."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(artifact)) as read, zipfile.ZipFile(file, "w") as written:
+        for name in read.namelist():
+            data = read.read(name)
+            if name == "schema.json":
+                data = data.replace(sklearn.__version__.encode(), b"1.5.0")
+            written.writestr(name, data)
+    return file.getvalue()
 
 
 class Checks:
@@ -241,3 +256,15 @@ def test_what_goes_wrong_once_a_version_is_registered_does_not_fail_its_check(ch
     checks.be_late()
     checks.step()
     assert checks.read(job_id).status == Status.SUCCEEDED
+
+
+def test_what_was_warned_of_stands_in_the_job_and_in_the_version(checks: Checks) -> None:
+    job_id = checks.send(of_another_release(MODEL))
+
+    checks.step()
+
+    job = checks.read(job_id)
+    (warning,) = job.warnings
+    assert "fitted with scikit-learn 1.5.0" in warning
+    assert result_of(job)[0] == 1
+    assert checks.registry.manifest("m", 1).warnings == (warning,)

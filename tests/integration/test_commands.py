@@ -1,10 +1,12 @@
 """`python -m worker`: what an operator does with the registry from the server's own shell."""
 
 import getpass
+import pickle
 import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,8 +16,11 @@ from shared.registry import PRODUCTION, Registry
 from shared.settings import Settings
 from shared.storage import Storage, manifest_key
 from tests.integration.registries import add_versions, move_to
+from tests.integration.test_admission import MODEL, of_another_release
+from tests.integration.train_runner import csv_of
 from tests.models import registry_of
 from tests.processes import RedisServer, clean_environment
+from tests.unit.test_registration import SAMPLE, Harmful
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -90,6 +95,38 @@ def test_the_list_has_a_line_a_model(command: Command, registry: Registry) -> No
 
     lines = ["garden: production -> 1; versions 1", "home: production -> 3; versions 3 2 1"]
     assert outcome(command("registry", "list")) == (0, lines, [])
+
+
+@pytest.fixture
+def sample(tmp_path: Path) -> Path:
+    """A few rows."""
+    file = tmp_path / "rows.csv"
+    file.write_bytes(csv_of(SAMPLE))
+    return file
+
+
+def test_what_was_warned_of_when_an_artifact_was_loaded_is_told(
+    command: Command, registry: Registry, tmp_path: Path, sample: Path
+) -> None:
+    artifact = tmp_path / "old.skops"
+    artifact.write_bytes(of_another_release(MODEL))
+
+    code, lines, errors = outcome(command("register", "old", str(artifact), "--sample", str(sample)))
+
+    assert (code, len(lines), len(errors)) == (0, 1, 1)
+    assert lines[0].startswith("old@1 skops ")
+    assert errors[0].startswith("foretell: It was fitted with scikit-learn 1.5.0")
+
+
+def test_a_pickle_without_a_sample_is_not_loaded(command: Command, registry: Registry, tmp_path: Path) -> None:
+    artifact, marker = tmp_path / "evil.pkl", tmp_path / "it-ran"
+    artifact.write_bytes(pickle.dumps(Harmful(marker)))
+
+    code, lines, errors = outcome(command("register", "bad", str(artifact)))
+
+    assert (code, lines, len(errors)) == (1, [], 1)
+    assert errors[0].startswith("foretell: A sample is needed")
+    assert not marker.exists()
 
 
 def test_a_rebuild_says_what_it_added(command: Command, registry: Registry, redis_server: RedisServer) -> None:

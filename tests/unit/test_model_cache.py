@@ -202,6 +202,13 @@ def test_an_accelerated_form_counts_too() -> None:
     assert bytes_of(replace(plain, accelerated={"used": False, "reason": "slow"})) == 30
 
 
+def test_an_artifact_counts_as_what_it_unpacks_to() -> None:
+    plain = Shelf({"a": 30}).manifest("a", 1)
+
+    assert bytes_of(replace(plain, memory_bytes=500)) == 500
+    assert bytes_of(replace(plain, memory_bytes=500, accelerated={"used": True, "size_bytes": 12})) == 512
+
+
 def test_threads_that_want_a_version_at_once_load_it_once() -> None:
     shelf = Shelf({"a": 10, "b": 10})
     cache = cache_of(shelf, 100)

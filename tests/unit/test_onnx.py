@@ -12,6 +12,7 @@ from onnx import helper
 
 from examples.small_network import network, predicted
 from shared.errors import InvalidRequest, ModelUnusable, UnsafeArtifact
+from shared.settings import Settings
 from shared.signature import Feature, RowChecker, Signature
 from tests.unit.graphs import (
     BOOL,
@@ -28,6 +29,8 @@ from tests.unit.graphs import (
     written,
 )
 from worker.formats import load
+from worker.limits import Limits
+from worker.memory import at_most
 from worker.predict import RowFailure, predict_rows
 from worker.registration import Examined, examine
 from worker.score import Scorer
@@ -326,3 +329,92 @@ def test_several_strings_are_columns_of_a_table() -> None:
 
     assert found.signature.container == "text"
     assert by_job(found, [["Ada"]]) == ["Ada"]
+
+
+TERA = 10**12
+IN_OUT: Any = ([("x", FLOAT, ["n", 1])], [("y", FLOAT, ["n", 1])])
+ZERO = helper.make_tensor("zero", FLOAT, [1], [0.0])
+
+
+def bomb(*nodes: Any, **arrays: Any) -> bytes:
+    """A graph whose nodes make the tensor `big`, of which it adds the sum to its input."""
+    ends = [
+        helper.make_node("ReduceSum", ["big"], ["sum"], keepdims=0),
+        helper.make_node("Cast", ["sum"], ["number"], to=FLOAT),
+        helper.make_node("Add", ["x", "number"], ["y"]),
+    ]
+    return written([*nodes, *ends], *IN_OUT, **arrays)
+
+
+def bomb_in_a_branch(count: int) -> bytes:
+    """The same within a branch, where the number of elements cannot be told from the graph."""
+    big = helper.make_graph(
+        [helper.make_node("ConstantOfShape", ["count"], ["made"], value=ZERO)],
+        "big", [], [helper.make_tensor_value_info("made", FLOAT, [None])],
+    )  # fmt: skip
+    small = helper.make_graph(
+        [helper.make_node("Constant", [], ["none"], value=ZERO)],
+        "small", [], [helper.make_tensor_value_info("none", FLOAT, [None])],
+    )  # fmt: skip
+    choice = helper.make_node("If", ["always"], ["big"], then_branch=big, else_branch=small)
+    return bomb(choice, always=np.array(True), count=np.array([count]))
+
+
+@pytest.mark.parametrize(
+    "artifact",
+    [
+        pytest.param(
+            bomb(helper.make_node("ConstantOfShape", ["to"], ["big"], value=ZERO), to=np.array([TERA])), id="constant"
+        ),
+        pytest.param(bomb(helper.make_node("Expand", ["x", "to"], ["big"]), to=np.array([1, TERA])), id="expand"),
+        pytest.param(bomb(helper.make_node("Tile", ["x", "to"], ["big"]), to=np.array([1, TERA])), id="tile"),
+        pytest.param(
+            bomb(
+                helper.make_node("Range", ["zero", "to", "one"], ["big"]),
+                zero=np.array(0), one=np.array(1), to=np.array(TERA),
+            ),
+            id="range",
+        ),
+        pytest.param(
+            bomb(
+                helper.make_node("MatMul", ["a", "b"], ["big"]),
+                a=np.zeros((300_000, 1), np.float32), b=np.zeros((1, 300_000), np.float32),
+            ),
+            id="product",
+        ),
+        pytest.param(
+            bomb(
+                helper.make_node("Shape", ["x"], ["shape"]), helper.make_node("Gather", ["shape", "first"], ["rows"]),
+                helper.make_node("Concat", ["rows", "to"], ["both"], axis=0),
+                helper.make_node("Expand", ["x", "both"], ["big"]), first=np.array([0]), to=np.array([TERA]),
+            ),
+            id="expand-each-row",
+        ),
+    ],
+)  # fmt: skip
+def test_a_small_graph_that_makes_a_huge_tensor_is_refused_before_it_runs(artifact: bytes) -> None:
+    assert len(artifact) < 3 * 2**20
+
+    with pytest.raises(UnsafeArtifact, match=r"tensor 'big' of \d+ bytes.*FORETELL_MAX_UNPACKED_ARTIFACT_BYTES"):
+        load("onnx", artifact)
+
+
+def test_a_graph_may_make_tensors_up_to_the_limit() -> None:
+    artifact = bomb(helper.make_node("Expand", ["x", "to"], ["big"]), to=np.array([1, 1000]))
+
+    load("onnx", artifact, Limits.of(Settings(max_unpacked_artifact_bytes=4000)))
+    with pytest.raises(UnsafeArtifact, match="'big' of 4000 bytes"):
+        load("onnx", artifact, Limits.of(Settings(max_unpacked_artifact_bytes=3999)))
+
+
+def test_a_graph_that_takes_more_memory_than_is_allowed_when_it_runs_is_refused() -> None:
+    settings = Settings(max_unpacked_artifact_bytes=2**20)
+    assert examine(bomb_in_a_branch(1000), format="onnx", sample=None, settings=settings).signature.methods
+
+    with pytest.raises(ModelUnusable, match=r"needs more memory than .*FORETELL_MAX_UNPACKED_ARTIFACT_BYTES"):
+        examine(bomb_in_a_branch(10**9), format="onnx", sample=None, settings=settings)
+
+
+def test_a_row_for_which_a_graph_lacks_memory_is_told_so() -> None:
+    with at_most(256 * 2**20), pytest.raises(MemoryError):
+        load("onnx", bomb_in_a_branch(10**9)).estimator.predict(np.zeros((1, 1)))

@@ -1,16 +1,21 @@
 """A model's signature, found by trying it on a sample."""
 
+import os
+import pickle
 from decimal import Decimal
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
 import pytest
+import skops.io
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestClassifier
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.multioutput import MultiOutputClassifier
+from sklearn.neighbors import KNeighborsRegressor
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 
@@ -20,7 +25,7 @@ from shared.registry import Registry
 from shared.signature import Feature, RowChecker
 from tests.unit.conftest import Train
 from worker.formats import FORMATS
-from worker.registration import register
+from worker.registration import examine, register
 from worker.trial import SAMPLE_ROWS, find_signature
 
 RNG = np.random.default_rng(0)
@@ -263,3 +268,31 @@ def test_an_artifact_that_fails_on_the_sample_is_not_registered() -> None:
 
     with pytest.raises(ModelUnusable):
         register(cast(Registry, Nowhere()), "m", artifact, format="skops", sample=SAMPLE)
+
+
+class Harmful:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.system, (f"touch {self._path}",)
+
+
+@pytest.mark.parametrize("format", ["skops", "joblib"])
+def test_a_sample_that_is_missing_is_asked_for_before_anything_is_loaded(format: str, tmp_path: Path) -> None:
+    with pytest.raises(InvalidRequest, match="A sample is needed"):
+        examine(pickle.dumps(Harmful(tmp_path / "it-ran")), format=format, sample=None)
+
+    assert not (tmp_path / "it-ran").exists()
+
+
+def test_an_artifact_takes_what_it_unpacks_to() -> None:
+    nearest = KNeighborsRegressor().fit(np.zeros((10_000, 2)), np.zeros(10_000))
+    packed = skops.io.dumps(nearest, compression=8)
+
+    found = examine(packed, format="skops", sample=SAMPLE)
+
+    assert found.size_bytes == len(packed) < 100_000
+    assert found.memory_bytes > 10_000 * 2 * 8

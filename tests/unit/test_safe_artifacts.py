@@ -336,7 +336,7 @@ def test_trees_that_know_more_features_than_their_estimator_are_refused(estimato
 def test_an_estimator_that_does_not_know_its_number_of_features_is_refused(estimator: Any) -> None:
     del estimator.n_features_in_
 
-    with pytest.raises(UnsafeArtifact, match="is not sound: .*n_features_in_"):
+    with pytest.raises(UnsafeArtifact, match=r"is not sound: .*n_features_in_"):
         load("skops", FORMATS["skops"].dump(estimator))
 
 

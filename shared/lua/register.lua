@@ -28,7 +28,8 @@ if fence ~= '' then
   if h[1] ~= 'running' or h[2] == '1' or (redis.call('HGET', base .. 'batch:' .. job, 'stop') or '') ~= '' then return { 'lost' } end
 end
 local moves = alias ~= '' and points_to ~= number
-if moves and (ARGV[6] ~= '*' and (points_to or '') ~= ARGV[6] or ARGV[7] ~= '' and revision ~= ARGV[7]) then
+-- Also one that somebody else moved to this very version since its revision was read.
+if moves and ARGV[6] ~= '*' and (points_to or '') ~= ARGV[6] or alias ~= '' and ARGV[7] ~= '' and revision ~= ARGV[7] then
   return { 'conflict', points_to or '', revision }
 end
 if manifest == '' and not moves then return done('') end

@@ -412,3 +412,16 @@ def test_a_registry_without_room_in_redis_registers_nothing(registry: Registry, 
     store.connections.client.config_set("maxmemory", 0)
     assert registry.names() == []
     assert registry.history("home", PRODUCTION) == []
+
+
+def test_a_move_from_a_revision_that_is_over_is_refused_even_where_the_alias_points_there_by_now(
+    registry: Registry,
+) -> None:
+    add_versions(registry, 2)
+    revision = registry.alias("home", "production").revision
+    registry.move("home", move_to(1, 2), revision=revision)
+
+    with pytest.raises(AliasConflict, match="points to 1 now"):
+        registry.move("home", move_to(1, ANY), revision=revision)
+
+    assert registry.alias("home", "production").revision == revision + 1

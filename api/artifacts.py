@@ -39,7 +39,7 @@ EMPTY: Final = "The artifact is empty; send the file of a model."
 CURL: Final = "curl -F artifact=@model.skops -F sample=@rows.csv"
 LONGEST_WAIT_SECONDS: Final = 30.0
 # A failure that is the service's, and not the artifact's.
-OURS: Final = frozenset({"storage_failed", "storage_full", "internal", "timed_out", "store_unavailable"})
+OURS: Final = frozenset({"storage_failed", "storage_full", "internal", "store_unavailable"})
 
 
 class ArtifactRequest(BaseModel):

@@ -164,8 +164,11 @@ class Settings(BaseModel):
         description="Most memory that the rows of a training may take, bytes; the fit itself takes more. A training "
         "over more fails as `too_much_data`.",
     )
-    fit_timeout_seconds: Seconds = Field(
-        86_400, description="Longest that one fit of a training, or the check of an artifact, may run."
+    fit_timeout_seconds: Seconds = Field(86_400, description="Longest that one fit of a training may run.")
+    check_timeout_seconds: Seconds = Field(
+        300,
+        description="Longest that the check of an artifact that was sent may run; then its process is killed and it is "
+        "tried again, or refused with `timed_out`.",
     )
     keep_training_data: bool = Field(
         True,
@@ -205,7 +208,7 @@ class Settings(BaseModel):
         "that it was not started before.",
     )
     model_cache_mb: Count = Field(
-        1024, description="Byte budget of the models that one worker process keeps loaded, MiB of artifacts."
+        1024, description="Byte budget of the models that one worker process keeps loaded, MiB of unpacked artifacts."
     )
 
     max_artifact_bytes: Count = Field(
@@ -214,7 +217,8 @@ class Settings(BaseModel):
     max_unpacked_artifact_bytes: Count = Field(
         8 * 2**30,
         description="Largest artifact when it is unpacked, bytes: what a skops file, which is a zip archive, may "
-        "become in memory.",
+        "become in memory, and the largest tensor that an ONNX graph may make of one row. Its check may take twice as "
+        "much and 512 MiB.",
     )
     trusted_types: str = Field(
         "",

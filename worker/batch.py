@@ -63,6 +63,7 @@ class BatchWork:
         self._runner = StagedRunner(
             store, self._batches, self._run, call,
             lease_seconds=settings.lease_seconds, timeout_seconds=settings.unit_timeout_seconds,
+            check_timeout_seconds=settings.check_timeout_seconds,
         )  # fmt: skip
 
     def pull(self, worker: str, *, linger_seconds: float, answered: bool, lane: str) -> BatchUnit | None:

@@ -35,8 +35,8 @@ class LeaseKeeper:
         self._store = store
         self._ring = ring
         self._pause_seconds = lease_seconds / 3
-        self._alarm_seconds = timeout_seconds + lease_seconds  # so that what gives up in order comes first
-        self._timeout_seconds = timeout_seconds
+        self._lease_seconds = lease_seconds
+        self._usual_seconds = self._timeout_seconds = timeout_seconds
         self._unit: Unit | BatchUnit | None = None
         self._since = 0.0
         self._unwanted: frozenset[str] = frozenset()
@@ -45,15 +45,23 @@ class LeaseKeeper:
         self._thread: threading.Thread | None = None
 
     @contextmanager
-    def keep(self, unit: Unit | BatchUnit) -> Iterator[Callable[[], frozenset[str]]]:
-        """Renew the unit's lease while the block runs; gives a function that tells which jobs nobody wants any more."""
+    def keep(
+        self, unit: Unit | BatchUnit, *, timeout_seconds: float | None = None
+    ) -> Iterator[Callable[[], frozenset[str]]]:
+        """Renew the unit's lease while the block runs; gives a function that tells which jobs nobody wants any more.
+
+        Args:
+            unit: what runs.
+            timeout_seconds: of this unit; None: that of all others.
+        """
         if self._thread is None or not self._thread.is_alive():
             self._thread = threading.Thread(target=self._renew_for_ever, name="lease", daemon=True)
             self._thread.start()
         with self._changed:
-            self._unit, self._since = unit, time.monotonic()
+            self._unit = unit
+            self._timeout_seconds = self._usual_seconds if timeout_seconds is None else timeout_seconds
             self._unwanted, self._unwanted_since = frozenset(), None
-            signal.setitimer(signal.ITIMER_REAL, self._alarm_seconds)
+            self._begin_anew()
         try:
             yield lambda: self._unwanted
         finally:
@@ -64,19 +72,23 @@ class LeaseKeeper:
     def progressed(self) -> None:
         """The unit that runs is not stuck: its time begins anew."""
         with self._changed:
-            self._since = time.monotonic()
-            if self._unit is not None:
-                signal.setitimer(signal.ITIMER_REAL, self._alarm_seconds)
+            self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        self._since = time.monotonic()
+        if self._unit is not None:
+            # Later than the timeout, so that what gives up in order comes first.
+            signal.setitimer(signal.ITIMER_REAL, self._timeout_seconds + self._lease_seconds)
 
     def _renew_for_ever(self) -> None:
         while True:
             # A unit that ends before the pause is over never needs a renewal; a cancel is noticed within a second.
             time.sleep(min(1.0, self._pause_seconds))
             with self._changed:
-                unit, since = self._unit, self._since
+                unit, since, timeout_seconds = self._unit, self._since, self._timeout_seconds
             if unit is None:
                 continue
-            if time.monotonic() - since > self._timeout_seconds:
+            if time.monotonic() - since > timeout_seconds:
                 self._give_up(unit, "unit.timed_out")
             self._renew(unit)
             unwanted_since = self._unwanted_since

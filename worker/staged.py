@@ -37,12 +37,14 @@ class StagedRunner:
         *,
         lease_seconds: float,
         timeout_seconds: float,
+        check_timeout_seconds: float | None = None,
     ) -> None:
         self._store = store
         self._batches = batches
         self._run = run
         self._call = call
         self._timeout_seconds = timeout_seconds
+        self._check_timeout_seconds = check_timeout_seconds
         self._leases = LeaseKeeper(store, call, lease_seconds=lease_seconds, timeout_seconds=timeout_seconds)
 
     def do(self, unit: BatchUnit) -> None:
@@ -51,7 +53,8 @@ class StagedRunner:
         Raises:
             StoreUnavailable
         """
-        with self._leases.keep(unit) as unwanted:
+        own_seconds = self._check_timeout_seconds if unit.spec.register is not None else None
+        with self._leases.keep(unit, timeout_seconds=own_seconds) as unwanted:
             try:
                 self._patiently(unit, lambda: self._stopped(unwanted))
             except StoreUnavailable:

@@ -30,6 +30,7 @@ from tests.system.service import Service, files_below
 from tests.system.test_openapi import faults
 from tests.system.test_uploads import begin, chunk, cut_off
 from tests.system.trainings import aliases, own_name, versions
+from tests.unit.graphs import endless
 from tests.wait import until
 
 WINE = load_wine()
@@ -124,7 +125,7 @@ def lax(kept: Kept) -> Iterator[Service]:
     with short_folder() as folder:
         service = started_again(
             kept, folder, allow_pickle_uploads=True, max_artifact_bytes=LIMIT_BYTES,
-            max_unpacked_artifact_bytes=UNPACKED_BYTES, max_attempts=2,
+            max_unpacked_artifact_bytes=UNPACKED_BYTES, max_attempts=2, check_timeout_seconds=5,
         )  # fmt: skip
         yield service
         service.stop()
@@ -359,3 +360,11 @@ def test_an_artifact_that_ends_its_worker_is_refused_and_the_service_goes_on(lax
     refused(answer, "worker_lost")
     assert re.fullmatch(r"[0-9a-f-]{36}", answer.json["job_id"])
     assert (next_one.status, next_one.json["format"]) == (201, "joblib"), next_one.body
+
+
+def test_an_artifact_that_is_never_done_with_a_row_is_refused_for_good(lax: Service, model: str) -> None:
+    answer = lax.http("POST", f"/models/{model}/versions", raw=endless(), Content_Type="application/octet-stream")
+
+    refused(answer, "timed_out")
+    assert "retry-after" not in answer.headers
+    assert send(lax.http, model, SKOPS).status == 201

@@ -116,3 +116,20 @@ def boosted_stumps() -> bytes:
         target_weights=[1.0, 2.0, 10.0, 20.0],
     )  # fmt: skip
     return written([ensemble], [("x", FLOAT, ["n", 2])], [("y", FLOAT, ["n", 1])])
+
+
+def endless() -> bytes:
+    """(n_rows, 1) float32 -> the sine of the sine of ..., so often that nobody will see the end."""
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["more"], ["still"]), helper.make_node("Sin", ["value"], ["next"])],
+        "body",
+        [
+            helper.make_tensor_value_info("number", INT64, []),
+            helper.make_tensor_value_info("more", BOOL, []),
+            helper.make_tensor_value_info("value", FLOAT, [None, 1]),
+        ],
+        [helper.make_tensor_value_info("still", BOOL, []), helper.make_tensor_value_info("next", FLOAT, [None, 1])],
+    )
+    loop = helper.make_node("Loop", ["times", "always", "x"], ["y"], body=body)
+    shape = ["n", 1]
+    return written([loop], [("x", FLOAT, shape)], [("y", FLOAT, shape)], times=np.array(2**62), always=np.array(True))

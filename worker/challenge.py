@@ -33,7 +33,7 @@ from worker.profile import profile_of
 from worker.registration import Examined, accelerated, examine
 from worker.retention import forget_oldest
 from worker.train_fit import FitRunner, Fitted, fit, told
-from worker.train_manifest import about_input, chosen, described, registered_of
+from worker.train_manifest import about_data, about_recipe, chosen, described, registered_of
 from worker.train_plan import TRAINING_FILE, base_of, check_comparable, original
 from worker.training.comparison import Comparison, compare
 from worker.training.gate import Verdict, judge, judge_first
@@ -201,7 +201,7 @@ class Challenge:
         said = told(model.estimator, rows, champion.signature, f"The champion {champion.model}@{champion.version}")
         self._batches.tell_phase(unit, "gating")
         classes = union(rows.target, said, challenger.answers) if task != "regression" else None
-        comparison = compare(metric, task, rows.target, said, challenger.answers, rows.weights, groups=rows.groups)
+        comparison = compare(metric, task, rows.target, said, challenger.answers, rows.weights, groups=rows.units())
         verdict = judge(
             comparison, min_improvement=options.gate.min_improvement, max_regression=options.gate.max_regression
         )
@@ -223,6 +223,7 @@ class Challenge:
             format=found.format,
             sha256=found.sha256,
             size_bytes=found.size_bytes,
+            memory_bytes=found.memory_bytes,
             signature=found.signature,
             estimator=found.estimator,
             libraries=found.libraries,
@@ -232,27 +233,14 @@ class Challenge:
             parent=base.version if base.model == unit.spec.model else None,
             source_job=unit.job_id,
             created_by=f"job {unit.job_id}",
-            data={
-                "input": about_input(options),
-                "combine": options.combine,
-                "target": options.target,
-                "rows": about["used"],
-                "held_out": about["held_out"],
-                "failed": about["failed"],
-                "sha256": about["sha256"],
-                "file": None if data is None else file,
-            },
-            recipe={
-                "base": f"{base.model}@{base.version}",
-                "params": challenger.params,
-                "candidates": len(about["candidates"]),
-                "warnings": challenger.warnings,
-            },
+            data=about_data(unit, options, None if data is None else file),
+            recipe=about_recipe(unit, options, base, challenger.params) | {"warnings": challenger.warnings},
             metrics=judged.metrics,
             comparison=gate,
             profile=profile_of(rows.train.features, found.signature),
             accelerated=challenger.faster.described,
             code=__version__,
+            warnings=tuple(challenger.warnings),
         )
         files = {**challenger.faster.files, **({} if data is None else {file: data})}
         self._registry.store(manifest, challenger.artifact, files)

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import threadpoolctl
-from sklearn.utils.validation import has_fit_parameter
 
 from shared.errors import InvalidRequest, ServiceError, TrainingFailed
 from shared.records import BatchUnit
@@ -18,6 +17,7 @@ from shared.training import TrainOptions
 from worker.training.metrics import Answers, answers, metrics_of
 from worker.training.recipe import untrained
 from worker.training.split import folds
+from worker.training.weights import weight_parameter
 from worker.training_rows import loaded
 from worker.training_set import Side, TrainingSet
 
@@ -41,17 +41,20 @@ class FitRunner:
         self._kept: tuple[str, TrainingSet] | None = None
 
     def rows(self, unit: BatchUnit, signature: Signature) -> TrainingSet:
-        """The rows that the plan has put into storage.
+        """The rows that the plan has put into storage; they are kept for the next fit, but not past the final unit.
 
         Raises:
             StorageFailed
         """
         key, options = unit.training["key"], unit.spec.train
         assert options is not None  # noqa: S101  # the unit is of a train job
-        if self._kept is None or self._kept[0] != key:
+        kept, self._kept = self._kept, None
+        if kept is None or kept[0] != key:
             table, held_out = loaded(self._storage.get(key))
-            self._kept = (key, TrainingSet.of(table, held_out, options, signature.features))
-        return self._kept[1]
+            kept = (key, TrainingSet.of(table, held_out, options, signature.features))
+        if unit.kind != "final":
+            self._kept = kept
+        return kept[1]
 
     def run(self, unit: BatchUnit, estimator: Any, signature: Signature) -> dict[str, Any]:
         """Fit a candidate on all folds but one and measure it on that one.
@@ -109,22 +112,6 @@ def fit(estimator: Any, rows: Side, signature: Signature, *, threads: int | None
     return Fitted(estimator, tuple(told)[:MOST_WARNINGS])
 
 
-def weight_parameter(estimator: Any) -> str:
-    """What the weights of the rows are called in a call of fit: of a pipeline they are for its last step.
-
-    Raises:
-        InvalidRequest: the estimator takes none.
-    """
-    steps = getattr(estimator, "steps", None)
-    name, last = (f"{steps[-1][0]}__sample_weight", steps[-1][1]) if steps else ("sample_weight", estimator)
-    if not has_fit_parameter(last, "sample_weight"):
-        message = f"{type(last).__name__} takes no weights of rows; leave sample_weight out."
-        raise InvalidRequest(
-            message, errors=[{"pointer": "/sample_weight", "code": "takes_no_weights", "message": message}]
-        )
-    return name
-
-
 def measure(estimator: Any, rows: Side, signature: Signature, task: Any) -> dict[str, float]:
     """Every metric that applies, over rows that the estimator has not seen.
 
@@ -151,13 +138,18 @@ def told(estimator: Any, rows: Side, signature: Signature, who: str) -> Answers:
             raise TrainingFailed(f"{who} cannot predict the rows that it is measured on: {reason}") from error
 
 
-def best(scores: Mapping[int, list[float | None]], *, greater_is_better: bool) -> int | None:
-    """The candidate with the best mean over its folds, the first of equal ones; None if each failed in some fold."""
-    means: dict[int, float] = {
+def means_of(scores: Mapping[int, list[float | None]]) -> dict[int, float]:
+    """The mean over its folds of each candidate that failed in none."""
+    return {
         number: float(np.mean([score for score in each if score is not None]))
         for number, each in sorted(scores.items())
         if each and all(score is not None for score in each)
     }
+
+
+def best(scores: Mapping[int, list[float | None]], *, greater_is_better: bool) -> int | None:
+    """The candidate with the best mean over its folds, the first of equal ones; None if each failed in some fold."""
+    means = means_of(scores)
     if not means:
         return None
     sign = -1.0 if greater_is_better else 1.0

@@ -1,14 +1,18 @@
-"""The manifest of a train job: what was read, what was tried, and what became of the best of it."""
+"""The manifests of a train job and of its version: what was read, what was tried, what became of the best of it."""
 
-from typing import Any
+from dataclasses import asdict
+from typing import Any, Final
 
 from shared.errors import TrainingFailed
 from shared.manifest import Manifest
 from shared.records import BatchUnit
 from shared.registry import PRODUCTION
 from shared.training import CHALLENGER, TrainOptions
-from worker.train_fit import best
+from worker.train_fit import best, means_of
 from worker.training.metrics import METRICS
+
+# Of a search with more candidates a version tells the best ones; every fit stands in the manifest of the job.
+MOST_SCORES: Final = 200
 
 
 def described(unit: BatchUnit, options: TrainOptions, manifest: Manifest) -> dict[str, Any]:
@@ -54,6 +58,50 @@ def registered_of(options: TrainOptions, manifest: Manifest) -> dict[str, Any]:
     }
 
 
+def about_data(unit: BatchUnit, options: TrainOptions, file: str | None) -> dict[str, Any]:
+    """What a version was trained on, and how it was split; `file`: where its rows are kept beside it."""
+    about = unit.training
+    return {
+        "input": about_input(options),
+        "combine": options.combine,
+        "target": options.target,
+        "rows": about["used"],
+        "held_out": about["held_out"],
+        "split": about["split"],
+        "failed": about["failed"],
+        "sha256": about["sha256"],
+        "file": file,
+    }
+
+
+def about_recipe(unit: BatchUnit, options: TrainOptions, base: Manifest, params: dict[str, Any]) -> dict[str, Any]:
+    """How a version was made: what was asked for, the candidate that was chosen, and how the best ones did."""
+    about = unit.training
+    asked = {name: value for name, value in asdict(options.recipe).items() if name != "base" and value is not None}
+    return {
+        "base": f"{base.model}@{base.version}",
+        "asked": asked,
+        "metric": about["metric"],
+        "params": params,
+        "candidates": len(about["candidates"]),
+        "scores": scores_of(unit),
+    }
+
+
+def scores_of(unit: BatchUnit) -> list[dict[str, Any]]:
+    """The candidates of a search, the best first, each with the mean of its folds; None if it failed in one of them."""
+    about = unit.training
+    if not about["folds"]:
+        return []
+    means = means_of(_scores(unit))
+    sign = -1.0 if METRICS[about["metric"]].greater_is_better else 1.0
+    order = sorted(range(len(about["candidates"])), key=lambda n: (n not in means, sign * means.get(n, 0.0), n))
+    return [
+        {"candidate": number, "params": about["candidates"][number], "mean": means.get(number)}
+        for number in order[:MOST_SCORES]
+    ]
+
+
 def about_input(options: TrainOptions) -> dict[str, Any]:
     """The file that was read."""
     given = options.input
@@ -75,15 +123,22 @@ def chosen(unit: BatchUnit) -> tuple[int, list[dict[str, Any]]]:
     about = unit.training
     if not about["folds"]:
         return 0, []
-    scores: dict[int, list[float | None]] = {number: [] for number in range(len(about["candidates"]))}
     fits = []
     for first, part in unit.parts:
         candidate, fold = divmod(first, about["folds"])
-        scores[candidate].append(part["score"])
         told = {name: part[name] for name in ("score", "error", "warnings") if part.get(name) is not None}
         fits.append({"candidate": candidate, "fold": fold, **told})
-    number = best(scores, greater_is_better=METRICS[about["metric"]].greater_is_better)
+    number = best(_scores(unit), greater_is_better=METRICS[about["metric"]].greater_is_better)
     if number is None:
         reason = next((part["error"] for _, part in unit.parts if part.get("error")), "")
         raise TrainingFailed(f"No candidate could be fitted on every fold; the first reason: {reason}")
     return number, fits
+
+
+def _scores(unit: BatchUnit) -> dict[int, list[float | None]]:
+    """The scores of each candidate's folds."""
+    about = unit.training
+    scores: dict[int, list[float | None]] = {number: [] for number in range(len(about["candidates"]))}
+    for first, part in unit.parts:
+        scores[first // about["folds"]].append(part["score"])
+    return scores

@@ -7,33 +7,33 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 import orjson
-import pyarrow as pa
 
 from shared import __version__
 from shared.batch_store import BatchStore
-from shared.errors import FileMissing, InvalidRequest, ModelNotFound
+from shared.errors import InvalidRequest, ModelNotFound
 from shared.inputs import Inputs
 from shared.job import Spec
 from shared.records import BatchUnit
 from shared.registry import PRODUCTION, Manifest, Registry
 from shared.settings import Settings
 from shared.signature import FeatureType
-from shared.storage import Storage, artifact_key, output_key, parts_prefix
+from shared.storage import Storage, output_key, parts_prefix
 from shared.training import Recipe, TrainOptions
 from worker.chunk import MOST_ERRORS_SHOWN
 from worker.drain import until_written, worker_name
 from worker.finalise import output
+from worker.kept_rows import appended, seen_before, split_of
 from worker.manifest import reasons_text
 from worker.model_cache import LoadedModel, ModelCache
 from worker.retry import input_of
-from worker.train_fit import weight_parameter
 from worker.training.checks import check
 from worker.training.labelled import Columns
 from worker.training.metrics import default_metric, metric_named
 from worker.training.recipe import candidates
 from worker.training.split import held_out
 from worker.training.task import Task, task_of
-from worker.training_rows import GROUP, TIME, TrainingRows, dumped, loaded, read_training, training_signature
+from worker.training.weights import weight_parameter
+from worker.training_rows import GROUP, TIME, TrainingRows, dumped, read_training, training_signature
 from worker.training_set import Side, side_of
 
 # What is kept of a training beside the version that it made.
@@ -74,7 +74,7 @@ class TrainPlanner:
         base = self._models.patiently(*base_of(unit.spec))
         estimator = original(base.estimator)
         task = task_of(estimator)
-        self._check_champion(unit, base)
+        champion = self._champion(unit, base)
         asked = self._asked(options, estimator, task)
         signature = training_signature(options, base.manifest.signature, label_type(estimator, task))
         given = input_of(unit, self._storage, stopped)
@@ -92,7 +92,7 @@ class TrainPlanner:
         }
         if rows.table.num_rows and not too_many_failed(options, rows):
             try:
-                about |= self._data(unit, options, rows, base, task, asked["folds"])
+                about |= self._data(unit, options, rows, base, champion, task, asked["folds"])
             except InvalidRequest as error:
                 raise with_bad_rows(error, rows, about["shown"]) from error
         fits = [f"{number} {fold}" for number in range(len(asked["candidates"])) for fold in range(asked["folds"])]
@@ -103,14 +103,15 @@ class TrainPlanner:
         ):
             call(unit.queue)
 
-    def _check_champion(self, unit: BatchUnit, base: LoadedModel) -> None:
-        """See that the champion can be asked about the same rows as what is made of the base."""
+    def _champion(self, unit: BatchUnit, base: LoadedModel) -> Manifest | None:
+        """The champion, if there is one, which can be asked about the same rows as what is made of the base."""
         try:
             champion = self._registry.resolve(f"{unit.spec.model}@{PRODUCTION}", fresh=True).manifest
         except ModelNotFound:
-            return
+            return None
         if (champion.model, champion.version) != (base.manifest.model, base.manifest.version):
             check_comparable(self._models.patiently(champion.model, champion.version), base)
+        return champion
 
     def _asked(self, options: TrainOptions, estimator: Any, task: Task) -> dict[str, Any]:
         """What is to be tried and measured, for the units that follow; see that the estimator has all of it."""
@@ -124,11 +125,20 @@ class TrainPlanner:
         return {"task": task, "metric": metric, "candidates": tried, "folds": folds}
 
     def _data(
-        self, unit: BatchUnit, options: TrainOptions, rows: TrainingRows, base: LoadedModel, task: Task, folds: int
-    ) -> dict[str, Any]:
+        self, unit: BatchUnit, options: TrainOptions, rows: TrainingRows, base: LoadedModel, champion: Manifest | None,
+        task: Task, folds: int,
+    ) -> dict[str, Any]:  # fmt: skip
         """The rows, checked and in storage, each on its side."""
         features = base.manifest.signature.features
+        warnings: list[str] = []
         table, numbers = rows.table, rows.numbers
+        if options.combine == "append":
+            table, numbers, warnings = appended(self._storage, base.manifest, options, table, numbers)
+            if table.nbytes > self._settings.max_training_bytes:
+                message = "With the rows from before there are more than a training may use; send combine=replace."
+                raise InvalidRequest(
+                    message, errors=[{"pointer": "/combine", "code": "too_much_data", "message": message}]
+                )
         sides = held_out(
             table,
             [*(feature.name for feature in features), options.target],
@@ -136,56 +146,21 @@ class TrainPlanner:
             group=None if options.group is None else GROUP,
             time=None if options.time is None else TIME,
         )
-        if options.combine == "append":
-            table, sides = self._appended(options, base.manifest, table, sides)
-            numbers = np.concatenate([np.zeros(table.num_rows - len(numbers), np.int64), numbers])
-        warnings = checked(side_of(table, options, features), sides, numbers, options, task, folds, base.estimator)
+        warnings += checked(side_of(table, options, features), sides, numbers, options, task, folds, base.estimator)
+        split = split_of(options, table, sides)
+        if champion is not None:
+            warnings += seen_before(champion, base.manifest, options, split)
         data = dumped(table, sides)
         key = f"{parts_prefix(unit.job_id)}/{unit.fence}-{TRAINING_FILE}"
         self._storage.put(key, data)
         return {
             "used": table.num_rows,
             "held_out": int(sides.sum()),
+            "split": split,
             "key": key,
             "sha256": hashlib.sha256(data).hexdigest(),
             "warnings": warnings,
         }
-
-    def _appended(
-        self, options: TrainOptions, base: Manifest, table: pa.Table, sides: npt.NDArray[np.bool_]
-    ) -> tuple[pa.Table, npt.NDArray[np.bool_]]:
-        """The rows that the base was trained on, on the sides where they were, and then the new ones."""
-        file = base.data.get("file")
-        try:
-            if file is None:
-                raise FileMissing
-            before, sides_before = loaded(self._storage.get(artifact_key(base.model, base.version, file)))
-        except FileMissing as error:
-            message = (
-                f"The rows that {base.model}@{base.version} was trained on are not kept; "
-                "send all rows, with combine=replace."
-            )
-            raise InvalidRequest(
-                message, errors=[{"pointer": "/combine", "code": "nothing_to_append_to", "message": message}]
-            ) from error
-        missing = [name for name in table.column_names if name not in before.column_names]
-        if missing:
-            column = {GROUP: options.group, TIME: options.time}.get(missing[0], missing[0])
-            message = (
-                f"The rows that {base.model}@{base.version} was trained on were kept without the column {column}; "
-                "leave it out, or send all rows, with combine=replace."
-            )
-            raise InvalidRequest(message, errors=[{"column": column, "code": "missing_column", "message": message}])
-        if options.group is not None:
-            # Another part may be held out now than was then, and yet no group may be on both sides.
-            known = dict(zip(before.column(GROUP).to_pylist(), sides_before.tolist(), strict=True))
-            groups = table.column(GROUP).to_pylist()
-            sides = np.array([known.get(group, side) for group, side in zip(groups, sides, strict=True)], dtype=bool)
-        both = pa.concat_tables([before.select(table.column_names).cast(table.schema), table])
-        if both.nbytes > self._settings.max_training_bytes:
-            message = "With the rows from before there are more than a training may use; send combine=replace."
-            raise InvalidRequest(message, errors=[{"pointer": "/combine", "code": "too_much_data", "message": message}])
-        return both, np.concatenate([sides_before, sides])
 
     def _errors(self, unit: BatchUnit, rows: TrainingRows) -> dict[str, Any]:
         data = b"".join(rows.errors)

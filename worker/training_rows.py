@@ -27,7 +27,7 @@ from worker.ndjson_rows import read_ndjson
 from worker.parquet_rows import read_parquet
 from worker.plan import parquet_slices
 from worker.predict import Stopped
-from worker.rows import SliceRows
+from worker.rows import RowFault, SliceRows
 from worker.slices import faulty_row
 from worker.source import Source, look, open_parquet, unreadable
 
@@ -36,6 +36,7 @@ from worker.source import Source, look, open_parquet, unreadable
 GROUP: Final = "foretell:group"
 TIME: Final = "foretell:time"
 HELD_OUT: Final = "foretell:held_out"
+MISSING_TARGET: Final = "missing_target"
 # So that a group is the same in every format: 1.0 is what becomes of 1 where a column has gaps.
 WHOLE: Final = r"^(-?\d+)\.0+$"
 
@@ -106,6 +107,7 @@ def read_training(
     for piece, found in _slices(source, batch, signature, settings):
         if stopped():
             raise Stopped
+        found = _labelled(found, options.target)
         piece = replace(piece, first_row=rows.total)
         numbers.append(rows.total + 1 + (np.arange(found.count) if found.good is None else found.good))
         rows.total += found.count
@@ -176,6 +178,35 @@ def _parquet(
                 yield piece, read_parquet(table, layout, signature, max_text_length=settings.max_text_length)
     except (pa.ArrowException, OSError) as error:
         raise unreadable("bad_input", f"The Parquet file is damaged: {error}") from error
+
+
+def _labelled(found: SliceRows, target: str) -> SliceRows:
+    """The same rows, where one without target is told as such; an empty text is no label, in whatever format."""
+    faults = {fault.position: _unlabelled(fault) if fault.column == target else fault for fault in found.faults}
+    column = found.features.column(target)
+    good = np.arange(found.count) if found.good is None else found.good
+    if pa.types.is_string(column.type) and pc.any(empty := pc.equal(column, "")).as_py():
+        mask = empty.to_numpy()
+        nothing = {
+            position: RowFault(position, MISSING_TARGET, _no_value(target), target) for position in good[mask].tolist()
+        }
+        faults, good = dict(sorted((faults | nothing).items())), good[~mask]
+        found = replace(found, features=found.features.filter(pa.array(~mask)), good=good)
+    return replace(found, faults=tuple(faults.values()))
+
+
+def _unlabelled(fault: RowFault) -> RowFault:
+    assert fault.column is not None  # noqa: S101  # it is the target
+    match fault.code:
+        case "missing_value":
+            return replace(fault, code=MISSING_TARGET, message=_no_value(fault.column))
+        case "missing_column":  # of a record, with a name that is like it
+            return replace(fault, code=MISSING_TARGET)
+    return fault
+
+
+def _no_value(target: str) -> str:
+    return f"Column {target} has no value; a row to train on needs one."
 
 
 def _with_kept(found: SliceRows, options: TrainOptions, format: str) -> pa.Table:

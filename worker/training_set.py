@@ -12,6 +12,7 @@ from shared.signature import Feature, Signature
 from shared.training import TrainOptions
 from worker.container import ARROW
 from worker.score import pack_table
+from worker.training.split import row_codes
 from worker.training_rows import GROUP, TIME
 
 
@@ -28,6 +29,13 @@ class Side:
     def packed(self, signature: Signature) -> Any:
         """The features as a model of this signature takes them."""
         return pack_table(signature, typed(self.features, signature))
+
+    def units(self) -> npt.NDArray[Any] | None:
+        """(n_rows,) equal for rows that are no evidence of their own: of one group, or copies; None if each row is."""
+        if self.groups is not None:
+            return self.groups
+        codes = row_codes(self.features.append_column("target", pa.array(self.target)))
+        return codes if codes.max(initial=-1) < len(codes) - 1 else None
 
     def take(self, positions: npt.NDArray[np.int64]) -> "Side":
         """Some of the rows."""

@@ -196,6 +196,58 @@ def test_a_version_says_where_it_comes_from(diabetes: TrainRunner) -> None:
     assert data["input"]["bytes"] == job.spec.train.input.size_bytes  # type: ignore[union-attr]
 
 
+def test_a_version_says_what_was_asked_and_how_each_candidate_did(diabetes: TrainRunner) -> None:
+    job = diabetes.run("diabetes", DIABETES, target="target", recipe=GRID | {"seed": 3, "budget": 9})
+
+    recipe = diabetes.version(job).recipe
+    assert recipe["asked"] == {"param_grid": {"alpha": [5.0, 0.01]}, "folds": 3, "budget": 9, "seed": 3}
+    assert recipe["metric"] == "rmse"
+    assert [(one["candidate"], one["params"]) for one in recipe["scores"]] == [
+        (1, {"alpha": 0.01}),
+        (0, {"alpha": 5.0}),
+    ]
+    fits = diabetes.manifest_of(job)["fits"]
+    for one in recipe["scores"]:
+        found = [fit["score"] for fit in fits if fit["candidate"] == one["candidate"]]
+        assert one["mean"] == pytest.approx(np.mean(found))
+
+
+def test_a_version_that_needed_no_search_has_no_scores(diabetes: TrainRunner) -> None:
+    job = diabetes.run("diabetes", DIABETES, target="target", recipe={"params": {"alpha": 0.5}})
+
+    recipe = diabetes.version(job).recipe
+    assert (recipe["asked"]["params"], recipe["params"], recipe["scores"]) == ({"alpha": 0.5}, {"alpha": 0.5}, [])
+
+
+def test_a_version_keeps_the_scores_of_the_best_candidates_alone(diabetes: TrainRunner) -> None:
+    recipe = {"distributions": {"alpha": {"log_uniform": [0.001, 10.0]}}, "budget": 205, "folds": 2}
+
+    job = diabetes.run("diabetes", DIABETES, target="target", recipe=recipe)
+
+    found = diabetes.version(job).recipe
+    means = [one["mean"] for one in found["scores"]]
+    assert (found["candidates"], len(means)) == (205, 200)
+    assert means == sorted(means)
+    assert found["scores"][0]["params"] == found["params"]
+
+
+def test_rows_that_stand_several_times_make_no_model_pass(runner: TrainRunner) -> None:
+    with_ridge(runner, 0.05)
+    recipe = {"params": {"alpha": 0.1}}
+    once = gate_of(runner.run("diabetes", DIABETES, target="target", recipe=recipe))
+
+    often = gate_of(runner.run("diabetes", pa.concat_tables([DIABETES] * 8), target="target", recipe=recipe))
+
+    assert often["rows"] == 8 * once["rows"]
+    assert often["high"] - often["low"] > 0.8 * (once["high"] - once["low"])
+
+
+def test_the_rows_of_a_training_are_let_go_at_its_end(diabetes: TrainRunner) -> None:
+    diabetes.run("diabetes", DIABETES, target="target")
+
+    assert all(work._fits._kept is None for work in diabetes.works)
+
+
 def test_a_version_describes_the_rows_that_it_was_trained_on(diabetes: TrainRunner) -> None:
     job = diabetes.run("diabetes", DIABETES, target="target", recipe=GRID)
 

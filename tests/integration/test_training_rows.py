@@ -10,6 +10,7 @@ from skl2onnx import to_onnx
 from sklearn.cluster import KMeans
 from sklearn.datasets import load_diabetes, load_iris
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
+from sklearn.model_selection import GridSearchCV
 from sklearn.neighbors import KNeighborsRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -173,11 +174,45 @@ def test_bad_rows_are_named_and_the_others_are_trained_on(diabetes: TrainRunner)
     assert job.status == Status.PARTIALLY_SUCCEEDED
     assert (job.counts.total, job.counts.succeeded, job.counts.failed) == (442, 439, 3)
     errors = diabetes.errors_of(job)
-    assert [(error["row"], error["column"]) for error in errors] == [(3, "target"), (7, "age"), (9, None)]
+    assert [(error["row"], error["column"], error["code"]) for error in errors] == [
+        (3, "target", "missing_target"), (7, "age", "not_a_number"), (9, None, "wrong_number_of_fields"),
+    ]  # fmt: skip
     assert job.outputs["errors"]["rows"] == 3
     assert list(job.errors) == errors
     assert diabetes.version(job).data["rows"] == 439
     assert diabetes.version(job).data["failed"] == 3
+
+
+@pytest.mark.parametrize("format", ["csv", "ndjson", "parquet"])
+@pytest.mark.parametrize("kind", ["numbers", "texts", "empty-texts"])
+def test_a_row_without_target_is_told_alike_in_every_format(runner: TrainRunner, format: str, kind: str) -> None:
+    labels: list[Any] = IRIS.column("target").to_pylist()
+    if kind != "numbers":
+        labels = [("setosa", "versicolor", "virginica")[label] for label in labels]
+    runner.register("iris", LogisticRegression(max_iter=500).fit(arrays_of(IRIS)[0], labels), features_of(IRIS))
+    for row in (4, 99):
+        labels[row] = "" if kind == "empty-texts" else None
+
+    job = runner.run("iris", encoded(with_column("target", labels, IRIS), format), target="target")
+
+    assert job.status == Status.PARTIALLY_SUCCEEDED, job.failure
+    message = "Column target has no value; a row to train on needs one."
+    assert [(error["row"], error["column"], error["code"], error["message"]) for error in runner.errors_of(job)] == [
+        (5, "target", "missing_target", message), (100, "target", "missing_target", message),
+    ]  # fmt: skip
+    assert runner.version(job).data["rows"] == 148
+    assert len(runner.version(job).signature.classes or ()) == 3
+
+
+def test_a_record_that_lacks_the_target_has_none(diabetes: TrainRunner) -> None:
+    lines = encoded(DIABETES, "ndjson").splitlines()
+    lines[2] = lines[2].replace(b"target", b"targte")
+
+    job = diabetes.run("diabetes", b"\n".join(lines), target="target")
+
+    (error,) = diabetes.errors_of(job)
+    assert (error["row"], error["code"]) == (3, "missing_target")
+    assert "Did you mean it by 'targte'?" in error["message"]
 
 
 HEADER, *LINES = csv_of(DIABETES).splitlines(keepends=True)
@@ -298,6 +333,18 @@ def test_a_pipeline_hands_the_weights_to_its_last_step(runner: TrainRunner) -> N
     assert job.status == Status.SUCCEEDED, job.failure
 
 
+def test_the_weights_of_the_rows_go_through_a_search(runner: TrainRunner) -> None:
+    inner = GridSearchCV(make_pipeline(StandardScaler(), Ridge()), {"ridge__alpha": [0.1, 1.0]}, cv=3)
+    runner.register("searched", inner.fit(*arrays_of(DIABETES)), features_of(DIABETES), format="joblib")
+    rows = with_column("weight", np.where(np.arange(442) % 3 == 0, 100.0, 0.01))
+
+    plain = runner.run("searched", rows, target="target", promote="never")
+    weighted = runner.run("searched", rows, target="target", sample_weight="weight", promote="never")
+
+    assert weighted.status == Status.SUCCEEDED, weighted.failure
+    assert runner.version(weighted).sha256 != runner.version(plain).sha256
+
+
 def test_weights_for_an_estimator_that_takes_none_are_refused_before_any_fit(runner: TrainRunner) -> None:
     runner.register("near", KNeighborsRegressor().fit(*arrays_of(DIABETES)), features_of(DIABETES))
     rows = with_column("weight", np.ones(442))
@@ -416,9 +463,7 @@ def test_appended_rows_come_to_those_from_before_which_stay_on_their_sides(diabe
     first = diabetes.run("diabetes", DIABETES.slice(0, 200), target="target", gate=OPEN)
     before, sides_before = diabetes.sides_of(first)
 
-    job = diabetes.run(
-        "diabetes", DIABETES.slice(200), target="target", combine="append", promote="never", held_out=0.5
-    )
+    job = diabetes.run("diabetes", DIABETES.slice(200), target="target", combine="append", promote="never")
 
     assert job.status == Status.SUCCEEDED, job.failure
     table, sides = diabetes.sides_of(job)
@@ -426,18 +471,131 @@ def test_appended_rows_come_to_those_from_before_which_stay_on_their_sides(diabe
     assert job.counts.total == 242
     assert table.slice(0, 200) == before
     assert sides[:200].tolist() == sides_before.tolist()
-    assert 0.4 < sides[200:].mean() < 0.6
+    assert 0.1 < sides[200:].mean() < 0.3
 
 
-def test_a_group_stays_on_its_side_when_more_of_it_comes(diabetes: TrainRunner) -> None:
-    rows = with_column("person", [f"p{number}" for number in np.arange(442) % 60])
-    diabetes.run("diabetes", rows.slice(0, 200), target="target", group="person", gate=OPEN)
+PEOPLE = [f"p{number % 60}" for number in range(442)]
+HOURS = list(range(442))
 
-    job = diabetes.run("diabetes", rows.slice(200), target="target", group="person", combine="append", held_out=0.6)
+
+@pytest.mark.parametrize(
+    ("column", "split"),
+    [
+        pytest.param(None, {}, id="rows"),
+        pytest.param(PEOPLE, {"group": "extra"}, id="groups"),
+        pytest.param(HOURS, {"time": "extra"}, id="times"),
+    ],
+)
+def test_rows_that_are_there_already_are_not_doubled_and_no_row_is_on_both_sides(
+    diabetes: TrainRunner, column: list[Any] | None, split: dict[str, str]
+) -> None:
+    rows = DIABETES if column is None else with_column("extra", column)
+    diabetes.run("diabetes", rows.slice(0, 300), target="target", gate=OPEN, **split)
+
+    job = diabetes.run("diabetes", rows.slice(200), target="target", combine="append", **split)
 
     assert job.status == Status.SUCCEEDED, job.failure
-    trained, compared = held_out_column(diabetes, job, GROUP)
-    assert not trained & compared
+    table, sides = diabetes.sides_of(job)
+    assert table.num_rows == 442
+    assert not set.intersection(*(rows_of(table, side) for side in (sides, ~sides)))
+    assert "100 rows were there already, and are not added again." in job.warnings
+    if "time" in split:
+        times = table.column(TIME).to_numpy()
+        assert times[~sides].max() < times[sides].min()
+    if "group" in split:
+        trained, compared = held_out_column(diabetes, job, GROUP)
+        assert not trained & compared
+
+
+def rows_of(table: pa.Table, side: Any) -> set[tuple[Any, ...]]:
+    """The rows of a side, as the model sees them."""
+    chosen = table.select(DIABETES.column_names).filter(pa.array(side))
+    return set(zip(*chosen.to_pydict().values(), strict=True))
+
+
+def test_a_row_with_another_weight_is_another_row(diabetes: TrainRunner) -> None:
+    light, heavy = (with_column("weight", np.full(442, weight)) for weight in (1.0, 2.0))
+    diabetes.run("diabetes", light, target="target", sample_weight="weight", gate=OPEN)
+
+    job = diabetes.run("diabetes", heavy, target="target", sample_weight="weight", combine="append")
+
+    assert diabetes.version(job).data["rows"] == 884
+
+
+def test_a_row_that_stands_twice_in_a_file_is_there_twice(diabetes: TrainRunner) -> None:
+    diabetes.run("diabetes", DIABETES.slice(0, 200), target="target", gate=OPEN)
+    twice = pa.concat_tables([DIABETES.slice(200), DIABETES.slice(200)])
+
+    job = diabetes.run("diabetes", twice, target="target", combine="append")
+
+    assert diabetes.version(job).data["rows"] == 684
+    assert not any("were there already" in warning for warning in job.warnings)
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "words"),
+    [
+        pytest.param({}, {"held_out": 0.5}, "(held_out 0.2)", id="another-part"),
+        pytest.param({}, {"group": "person"}, "(no group)", id="now-by-group"),
+        pytest.param({"group": "person"}, {}, "(group person)", id="no-longer-by-group"),
+        pytest.param({"group": "person"}, {"time": "hour"}, "(group person, no time)", id="now-by-time"),
+        pytest.param({"time": "hour"}, {"time": "age"}, "(time hour)", id="by-another-time"),
+    ],
+)
+def test_rows_that_were_split_otherwise_are_not_appended_to(
+    diabetes: TrainRunner, before: dict[str, Any], now: dict[str, Any], words: str
+) -> None:
+    rows = with_column("hour", HOURS, with_column("person", PEOPLE))
+    diabetes.run("diabetes", rows, target="target", gate=OPEN, **before)
+
+    job = diabetes.failed("diabetes", rows, target="target", combine="append", **now)
+
+    assert job.failure is not None
+    assert job.errors[0]["code"] == "other_split"
+    assert f"diabetes@2 was trained on were split otherwise {words}; split alike" in job.failure["message"]
+
+
+def test_a_version_keeps_how_its_rows_were_split(diabetes: TrainRunner) -> None:
+    rows = with_column("weight", np.ones(442), with_column("hour", HOURS))
+
+    job = diabetes.run("diabetes", rows, target="target", time="hour", sample_weight="weight", held_out=0.25)
+
+    expected = {"held_out": 0.25, "group": None, "time": "hour", "sample_weight": "weight", "oldest_held_out": 331.0}
+    assert diabetes.version(job).data["split"] == expected
+
+
+@pytest.mark.parametrize(
+    ("now", "words"),
+    [
+        pytest.param({}, None, id="the-same"),
+        pytest.param({"held_out": 0.5}, "were split otherwise (held_out 0.2)", id="another-part"),
+        pytest.param({"group": "person"}, "were split otherwise (no group)", id="now-by-group"),
+        pytest.param({"time": "hour"}, "were split otherwise (no time)", id="now-by-time"),
+    ],
+)
+def test_a_champion_that_may_have_seen_held_out_rows_is_warned_about(
+    diabetes: TrainRunner, now: dict[str, Any], words: str | None
+) -> None:
+    rows = with_column("hour", HOURS, with_column("person", PEOPLE))
+    diabetes.run("diabetes", rows, target="target", gate=OPEN)
+
+    job = diabetes.run("diabetes", rows, target="target", **now)
+
+    found = [warning for warning in job.warnings if "champion diabetes@2" in warning]
+    assert len(found) == (words is not None)
+    assert all(words in warning and "look better than it is" in warning for warning in found if words)
+
+
+@pytest.mark.parametrize(("first", "last", "warned"), [(0, 300, True), (100, 442, False)], ids=["older", "newer"])
+def test_a_champion_that_was_trained_on_rows_as_new_as_those_held_out_now_is_warned_about(
+    diabetes: TrainRunner, first: int, last: int, warned: bool
+) -> None:
+    timed = with_column("hour", HOURS)
+    diabetes.run("diabetes", timed.slice(0, 400), target="target", time="hour", gate=OPEN)
+
+    job = diabetes.run("diabetes", timed.slice(first, last - first), target="target", time="hour")
+
+    assert any("older than all that the champion diabetes@2 was compared on" in one for one in job.warnings) is warned
 
 
 def test_there_is_nothing_to_append_to_what_was_registered_by_hand(diabetes: TrainRunner) -> None:
@@ -447,12 +605,11 @@ def test_there_is_nothing_to_append_to_what_was_registered_by_hand(diabetes: Tra
     assert "diabetes@1 was trained on are not kept" in job.errors[0]["message"]
 
 
-@pytest.mark.parametrize(("role", "values"), [("group", [n % 50 for n in range(442)]), ("time", list(range(442)))])
-def test_a_column_that_the_rows_from_before_lack_is_named(diabetes: TrainRunner, role: str, values: list[int]) -> None:
+def test_a_column_that_the_rows_from_before_lack_is_named(diabetes: TrainRunner) -> None:
     diabetes.run("diabetes", DIABETES, target="target", gate=OPEN)
 
     job = diabetes.failed(
-        "diabetes", with_column("extra", values), target="target", combine="append", **{role: "extra"}
+        "diabetes", with_column("extra", np.ones(442)), target="target", combine="append", sample_weight="extra"
     )
 
     assert (job.errors[0]["column"], job.errors[0]["code"]) == ("extra", "missing_column")
@@ -475,7 +632,8 @@ def test_settings_may_forbid_to_append(make_settings: Callable[..., Settings], v
         assert first.status == Status.SUCCEEDED, first.failure
         kept = runner.version(first).data["file"] is not None
 
-        job = runner.failed("diabetes", DIABETES, target="target", combine="append")
+        others = with_column("age", np.arange(442.0))
+        job = runner.failed("diabetes", others, target="target", combine="append")
     finally:
         server.stop()
 

@@ -1,5 +1,6 @@
 """`POST /models/<name>/retrain`: a challenger is trained beside the traffic, and takes production if it is better."""
 
+import hashlib
 import json
 from typing import Any
 from urllib.parse import urlencode
@@ -99,7 +100,7 @@ def test_the_gate_tells_the_same_numbers_in_job_version_and_history(http: Http, 
     assert move["details"] == {name: value for name, value in gate.items() if name != "reason"}
     assert (move["why"], move["job_id"], move["who"]) == (gate["reason"], job["id"], f"job {job['id']}")
     assert (version["parent"], version["source_job"], version["data"]["target"]) == (1, job["id"], LABEL)
-    assert version["data"]["input"]["sha256"] == job["input"]["sha256"]
+    assert version["data"]["input"]["sha256"] == job["input"]["sha256"] == hashlib.sha256(insulated()).hexdigest()
 
 
 def test_a_challenger_that_is_not_better_is_kept_with_its_numbers_and_changes_nothing(http: Http, home: str) -> None:

@@ -1,5 +1,6 @@
 """`POST /models/<name>/retrain` and `POST /jobs` of kind train: what is asked for, and what is refused at once."""
 
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
@@ -64,6 +65,7 @@ def test_a_file_with_its_options_in_the_query_is_a_training_of_production(servic
     assert (spec.train.recipe.base, spec.train.recipe.params) == ("m@1", {"alpha": 2})
     assert (spec.train.gate.metric, spec.train.gate.min_improvement) == ("mae", 0.5)
     assert service.services.storage.get(spec.train.input.key or "") == CSV
+    assert spec.train.input.sha256 == hashlib.sha256(CSV).hexdigest()
 
 
 @pytest.mark.parametrize("path", [PATH, "/jobs"])
@@ -93,6 +95,7 @@ def test_a_form_brings_file_and_options_in_either_order(
     assert answer.status_code == 202, answer.text
     assert service.job.spec.train is not None
     assert service.job.spec.train.input.name == "rows.csv"
+    assert service.job.spec.train.input.sha256 == hashlib.sha256(CSV).hexdigest()
 
 
 def _part(name: str, file_name: str | None, data: bytes) -> bytes:

@@ -122,13 +122,14 @@ def _target_faults(rows: Labelled) -> Iterator[Fault]:
 
 def _amount_faults(rows: Labelled) -> Iterator[Fault]:
     held_out = int(rows.held_out.sum())
-    for n_rows, least, purpose in (
-        (len(rows.held_out) - held_out, max(LEAST_TRAINING_ROWS, rows.folds or 0), "to train on"),
-        (held_out, LEAST_HELD_OUT, "held out to compare on"),
+    different = held_out if rows.groups is not None else rows.compared()
+    for n_rows, least, noun, purpose in (
+        (len(rows.held_out) - held_out, max(LEAST_TRAINING_ROWS, rows.folds or 0), "row", "to train on"),
+        (different, LEAST_HELD_OUT, "row" if different == held_out else "different row", "held out to compare on"),
     ):
         if n_rows < least:
             message = (
-                f"{counted(n_rows, 'row')} of {len(rows.held_out)} would be {purpose}, at least {least} are needed; "
+                f"{counted(n_rows, noun)} of {len(rows.held_out)} would be {purpose}, at least {least} are needed; "
                 "give more rows, or hold out another part."
             )
             yield Fault(rows.names.target, "too_few_rows", message)

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from worker.training.split import row_codes
 from worker.training.task import Task
 
 
@@ -33,3 +34,10 @@ class Labelled:
     folds: int | None
     names: Columns
     numbers: npt.NDArray[np.int64]  # (n_rows,), what messages call the rows
+
+    def compared(self) -> int:
+        """How many groups are held out, or without groups rows that differ: copies say nothing new about a model."""
+        if self.groups is not None:
+            return len(np.unique(self.groups[self.held_out]))
+        rows = self.features.append_column("target", self.target).filter(pa.array(self.held_out))
+        return int(row_codes(rows).max(initial=-1)) + 1

@@ -26,8 +26,9 @@ def warnings_of(rows: Labelled, known: Sequence[Any] | None) -> list[str]:
 
 
 def _amount_warnings(rows: Labelled) -> Iterator[str]:
-    groups = None if rows.groups is None else len(np.unique(rows.groups[rows.held_out]))
-    units, noun = (int(rows.held_out.sum()), "row") if groups is None else (groups, "group")
+    units, noun = rows.compared(), "group"
+    if rows.groups is None:
+        noun = "row" if units == rows.held_out.sum() else "different row"
     if units < FEW_HELD_OUT:
         yield (
             f"Only {counted(units, noun)} are held out, so the interval of the comparison is wide; "

@@ -22,6 +22,8 @@ _TOO_LARGE: Final = 1e300  # so that no difference of two ends overflows
 _MOST_DRAWS: Final = 50  # for each candidate, when most have been drawn before
 # They would let a request choose what the worker reads or writes on its disk.
 _PLACES: Final = ("memory", "input")
+# They say how the worker runs a fit, and nothing about the model.
+_RUNNING: Final = ("n_jobs", "verbose", "pre_dispatch")
 _WAYS: Final = ("params", "param_grid", "distributions")
 _KINDS: Final = ("uniform", "log_uniform", "integers", "choices")
 
@@ -168,6 +170,9 @@ def _check_all(estimator: Any, given: Iterable[tuple[str, Any]], pointer: str) -
             hint = f"did you mean {', '.join(like)}?" if like else "see get_params() of the pipeline."
             raise _fault(where, "unknown_parameter", f"The model has no parameter {name!r}; {hint}")
         owner, own, current = _found(estimator, known, name)
+        if own in _RUNNING:
+            message = f"{name} says how a fit is run and cannot be set by a recipe; the service chooses it."
+            raise _fault(where, "parameter_not_allowed", message)
         if own in _PLACES or (_holds_estimators(current) and not _may_be_left_out(owner, own, value)):
             what = "names a place on the server" if own in _PLACES else "is made of estimators"
             message = f"{name} {what} and cannot be set by a recipe; register a version that has it instead."

@@ -106,6 +106,15 @@ def group_codes(values: npt.NDArray[Any] | pa.Array | pa.ChunkedArray) -> npt.ND
     return np.asarray(codes.to_numpy(zero_copy_only=False), np.int64)
 
 
+def row_codes(table: pa.Table) -> npt.NDArray[np.int64]:
+    """(n_rows,) int64: equal for rows with equal values in all columns, from 0 in the order of the first such rows."""
+    codes = np.zeros(table.num_rows, np.int64)
+    for column in table.columns:
+        # Both are below n_rows, so that each pair has a number of its own.
+        codes = group_codes(codes * table.num_rows + group_codes(column))
+    return codes
+
+
 def time_ranks(values: npt.NDArray[Any] | pa.Array | pa.ChunkedArray, name: str) -> npt.NDArray[np.int64]:
     """(n_rows,) int64: 0 for the oldest time, equal for equal times, without gaps.
 

@@ -228,6 +228,16 @@ def test_too_few_rows_are_refused_with_how_many_there_are(n_training: int, n_hel
     assert words in found[2]
 
 
+def test_copies_of_few_rows_are_too_few_to_compare_on() -> None:
+    features = pa.table({"x": np.where(every_fifth(200), 0.0, np.arange(200.0))})
+    target = np.where(every_fifth(200), np.arange(200) // 5 % 4, np.arange(200.0))
+
+    ((column, code, message),) = faults(target, features, task="regression")
+
+    assert (column, code) == ("price", "too_few_rows")
+    assert message.startswith("4 different rows of 200 would be held out to compare on, at least 5 are needed")
+
+
 def test_no_rows_at_all_are_too_few_on_both_sides() -> None:
     found = faults(np.zeros(0), task="regression")
 
@@ -284,7 +294,9 @@ def test_odd_features_are_named(features: dict[str, Any], words: list[str]) -> N
 def test_a_text_that_is_the_class_is_a_leak() -> None:
     target = pa.array(["no", "yes"] * 200)
 
-    (warning,) = warnings_of(target, pa.table({"answer": target}), task="binary")
+    features = features_of(400).append_column("answer", target)
+
+    (warning,) = warnings_of(target, features, task="binary")
 
     assert "answer" in warning
 

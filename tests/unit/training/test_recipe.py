@@ -12,7 +12,7 @@ from sklearn.datasets import load_diabetes
 from sklearn.ensemble import RandomForestRegressor, VotingRegressor
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression, Ridge
-from sklearn.model_selection import ParameterGrid
+from sklearn.model_selection import GridSearchCV, ParameterGrid
 from sklearn.neural_network import MLPRegressor
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
@@ -313,3 +313,15 @@ class Foreign:
 
 def test_the_values_of_an_estimator_without_constraints_are_left_to_the_first_fit() -> None:
     assert candidates(Foreign(), {"params": {"depth": -1}}) == [{"depth": -1}]
+
+
+@pytest.mark.parametrize("name", ["n_jobs", "verbose", "pre_dispatch"])
+@pytest.mark.parametrize("way", ["params", "param_grid", "distributions"])
+def test_a_recipe_does_not_say_how_a_fit_is_run(name: str, way: str) -> None:
+    search = GridSearchCV(RandomForestRegressor(), {"max_depth": [1]})
+    value = {"params": 2, "param_grid": [2], "distributions": {"choices": [2]}}[way]
+
+    found = fault(make_pipeline(search), {way: {f"gridsearchcv__{name}": value}})
+
+    assert found["code"] == "parameter_not_allowed"
+    assert found["pointer"] == f"/recipe/{way}/gridsearchcv__{name}"

@@ -13,7 +13,7 @@ from sklearn.datasets import load_diabetes, load_wine
 from sklearn.model_selection import TimeSeriesSplit
 
 from shared.errors import InvalidRequest
-from worker.training.split import folds, held_out
+from worker.training.split import folds, held_out, row_codes
 
 FIELDS = pa.schema([("number", pa.float64()), ("whole", pa.int64()), ("text", pa.string()), ("flag", pa.bool_())])
 NAMES = FIELDS.names
@@ -267,3 +267,20 @@ def test_folds_by_time_are_those_of_scikit_learn_where_no_times_are_equal() -> N
 
     wanted = [(set(train), set(test)) for train, test in TimeSeriesSplit(4).split(np.zeros(23))]
     assert [(set(order[train]), set(order[test])) for train, test in found] == wanted
+
+
+ROWS = st.lists(
+    st.tuples(st.sampled_from([None, 0.5, 1.0]), st.sampled_from([None, "", "a"]), st.sampled_from([None, True])),
+    max_size=30,
+)
+
+
+@given(ROWS)
+def test_equal_rows_have_equal_codes_and_others_have_not(rows: list[tuple[Any, ...]]) -> None:
+    types = (pa.float64(), pa.string(), pa.bool_())
+    table = pa.table({str(n): pa.array([row[n] for row in rows], kind) for n, kind in enumerate(types)})
+
+    codes = row_codes(table).tolist()
+
+    first = list(dict.fromkeys(rows))
+    assert codes == [first.index(row) for row in rows]

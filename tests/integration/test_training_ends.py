@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from sklearn.datasets import load_diabetes
-from sklearn.linear_model import Ridge
+from sklearn.linear_model import Ridge, SGDRegressor
 
 from shared.batch_store import BatchStore
 from shared.errors import StorageFull, StoreUnavailable
@@ -103,3 +103,15 @@ def test_a_full_redis_is_told_the_phase_and_one_that_is_away_keeps_nobody_from_w
     assert runner.read(job_id).phase == "gating"
     redis_server.stop()
     batches.tell_phase(unit, "fitting")
+
+
+def test_a_version_keeps_what_was_warned_of_and_what_it_unpacks_to(runner: TrainRunner) -> None:
+    # It is fitted for as long as it takes, and its clone is not.
+    runner.register("slow", SGDRegressor(max_iter=100_000).fit(*arrays_of(DIABETES)), features_of(DIABETES))
+
+    job = runner.run("slow", DIABETES, target="target", recipe={"params": {"max_iter": 1}})
+
+    version = runner.version(job)
+    assert any("Maximum number of iteration reached" in warning for warning in version.warnings), version.warnings
+    assert version.warnings == job.warnings
+    assert version.memory_bytes > 1000

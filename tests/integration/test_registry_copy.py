@@ -9,6 +9,7 @@ import pytest
 from shared.batch_store import BatchStore
 from shared.errors import FileMissing, ModelNotFound
 from shared.files import Files
+from shared.manifest import Manifest
 from shared.registry import ANY, PRODUCTION, Registry
 from shared.schedules import Schedules
 from shared.settings import Settings
@@ -83,7 +84,7 @@ def test_the_copy_follows_every_change(registry: Registry, storage: Storage) -> 
     assert (copy["last"], copy["versions"]) == (2, [1, 2])
     assert (copy["aliases"]["production"]["version"], copy["aliases"]["production"]["revision"]) == (1, 3)
     assert [moved["to"] for moved in copy["history"]] == [1, 2, 1]
-    assert orjson.loads(storage.get(manifest_key("home", 2))) == registry.manifest("home", 2).to_dict()
+    assert Manifest.from_json(storage.get(manifest_key("home", 2))) == registry.manifest("home", 2)
     assert registry.unsaved() == []
 
 

@@ -151,7 +151,7 @@ def test_a_version_that_is_made_anew_with_an_older_redis_has_its_own_manifest_in
     older(store, change)
     manifest = registry.add(manifest_of(registry.reserve("home", "job-2"), b"other"), b"other")
 
-    assert orjson.loads(storage.get(manifest_key("home", 2))) == manifest.to_dict()
+    assert orjson.loads(storage.get(manifest_key("home", 2)))["sha256"] == manifest.sha256
     assert manifest.version == 2
 
 

@@ -275,12 +275,14 @@ class JobStore:
         written, *kept = self.run("commit", *arguments)
         return Committed(written=written, kept=frozenset(job_id.decode() for job_id in kept))
 
-    def release(self, fence: str, outcome: bytes, *, counts: bool = True) -> tuple[bool, str]:
+    def release(self, fence: str, outcome: bytes, *, counts: bool = True, last: bool = False) -> tuple[bool, str]:
         """Give a unit back; jobs with no attempt left fail with `outcome`. Returns whether to ring, and the queue.
+
+        `last`: it is not tried again, however many attempts are left.
 
         Not `counts`: a unit of a batch job that could not be done for the moment has as many attempts left as before.
         """
-        ring, queue = self.run("release", fence, self._settings.max_attempts, outcome, int(not counts))
+        ring, queue = self.run("release", fence, 0 if last else self._settings.max_attempts, outcome, int(not counts))
         return ring == 1, queue.decode()
 
     def call_worker(self, queue: str, lane: str) -> bool:

@@ -113,7 +113,9 @@ class LeaseKeeper:
                 return  # it ended in this moment
         log.error(why, fence=unit.fence, lane=unit.lane, job_ids=list(unit.job_ids))
         try:
-            ring, queue = self._store.release(unit.fence, TIMED_OUT)
+            # An artifact that held a process for so long would hold another one.
+            last = why == "unit.timed_out" and isinstance(unit, BatchUnit) and unit.spec.register is not None
+            ring, queue = self._store.release(unit.fence, TIMED_OUT, last=last)
             if ring:
                 self._ring(queue)
         finally:

@@ -10,7 +10,7 @@ from shared.batch import BatchOptions
 from shared.job import Counts, Status
 from shared.records import BatchUnit
 from shared.registry import Manifest
-from worker.libraries import installed
+from worker.formats.libraries import installed
 
 MOST_REASONS: Final = 5
 

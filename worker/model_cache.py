@@ -12,7 +12,7 @@ from shared.errors import StorageFailed, StoreUnavailable
 from shared.registry import Manifest, Registry
 from worker.accelerated import with_graph
 from worker.formats import load_verified
-from worker.limits import USUAL, Limits
+from worker.formats.limits import USUAL, Limits
 
 log = structlog.get_logger()
 

@@ -16,10 +16,10 @@ from shared.storage import artifact_name
 from worker.accelerated import NOT_WANTED, Acceleration
 from worker.drain import until_written
 from worker.formats import FORMATS, digest, load
-from worker.libraries import installed
-from worker.limits import USUAL, Limits
-from worker.memory import at_most
-from worker.onnx_estimator import OnnxEstimator
+from worker.formats.libraries import installed
+from worker.formats.limits import USUAL, Limits
+from worker.formats.memory import at_most
+from worker.formats.onnx_estimator import OnnxEstimator
 from worker.profile import profile_of
 from worker.trial import find_signature
 

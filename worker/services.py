@@ -16,7 +16,7 @@ from shared.storage import Storage
 from shared.store import JobStore
 from worker.batch import BatchWork
 from worker.drain import Drainer, caller
-from worker.limits import Limits
+from worker.formats.limits import Limits
 from worker.micro_batch import MicroBatchRunner
 from worker.model_cache import ModelCache
 from worker.online import OnlineWork

@@ -15,12 +15,12 @@ from shared.registry import Registry
 from shared.settings import Settings
 from shared.storage import Storage
 from shared.store import JobStore
-from worker.challenge import Challenge
 from worker.drain import until_written
 from worker.model_cache import LoadedModel, ModelCache
 from worker.staged import StagedRunner
-from worker.train_fit import FitRunner
-from worker.train_plan import TrainPlanner, base_of, original
+from worker.training.challenge import Challenge
+from worker.training.fit import FitRunner
+from worker.training.plan import TrainPlanner, base_of, original
 
 log = structlog.get_logger()
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 from shared.errors import InvalidRequest, ModelUnusable
 from shared.signature import Container, Feature, FeatureType, Signature
 from worker.container import pack
-from worker.onnx_estimator import OnnxEstimator
+from worker.formats.onnx_estimator import OnnxEstimator
 from worker.predict import plain
 from worker.warned import quiet
 

@@ -19,7 +19,7 @@ from tests.integration.test_job_store import submission
 from tests.integration.train_runner import TrainRunner, arrays_of, features_of, labelled
 from tests.models import registry_of
 from tests.processes import RedisServer
-from worker.retention import forget_oldest
+from worker.training.retention import forget_oldest
 
 
 @pytest.fixture

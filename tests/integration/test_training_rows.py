@@ -21,7 +21,7 @@ from shared.settings import Settings
 from tests.integration.train_runner import TrainRunner, arrays_of, csv_of, encoded, features_of, labelled
 from tests.processes import RedisServer
 from worker.registration import register
-from worker.training_rows import GROUP, TIME
+from worker.training.rows import GROUP, TIME
 
 DIABETES = labelled(load_diabetes(as_frame=True))
 IRIS = labelled(load_iris(as_frame=True))

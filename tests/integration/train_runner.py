@@ -30,7 +30,7 @@ from worker.formats import FORMATS
 from worker.model_cache import ModelCache
 from worker.registration import register
 from worker.train import TrainWork
-from worker.training_rows import loaded
+from worker.training.rows import loaded
 
 SAMPLE_ROWS = 20
 

@@ -366,5 +366,7 @@ def test_an_artifact_that_is_never_done_with_a_row_is_refused_for_good(lax: Serv
     answer = lax.http("POST", f"/models/{model}/versions", raw=endless(), Content_Type="application/octet-stream")
 
     refused(answer, "timed_out")
+    # It is not given another process to hold.
+    assert [line["event"] for line in lax.logged()].count("unit.timed_out") == 1
     assert "retry-after" not in answer.headers
     assert send(lax.http, model, SKOPS).status == 201

@@ -10,7 +10,7 @@ import pytest
 import scipy.sparse
 
 from shared.errors import ModelUnusable, UnsafeArtifact
-from worker.archive import check_archive
+from worker.formats.archive import check_archive
 
 MIB = 2**20
 

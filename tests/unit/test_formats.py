@@ -31,7 +31,7 @@ from tests.unit.conftest import Train
 from tests.unit.estimators import ONE_NUMBER
 from worker.container import pack
 from worker.formats import FORMATS, digest, load, load_verified
-from worker.libraries import installed
+from worker.formats.libraries import installed
 from worker.trial import find_signature
 
 RNG = np.random.default_rng(0)

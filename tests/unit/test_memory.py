@@ -6,7 +6,7 @@ import threading
 import numpy as np
 import pytest
 
-from worker.memory import at_most, lacks_memory
+from worker.formats.memory import at_most, lacks_memory
 
 MIB = 2**20
 

@@ -29,8 +29,8 @@ from tests.unit.graphs import (
     written,
 )
 from worker.formats import load
-from worker.limits import Limits
-from worker.memory import at_most
+from worker.formats.limits import Limits
+from worker.formats.memory import at_most
 from worker.predict import RowFailure, predict_rows
 from worker.registration import Examined, examine
 from worker.score import Scorer

@@ -35,7 +35,7 @@ from shared.errors import InvalidRequest, ModelUnusable, UnsafeArtifact
 from shared.settings import Settings
 from tests.unit.small_types import Ratio
 from worker.formats import FORMATS, load
-from worker.limits import Limits
+from worker.formats.limits import Limits
 from worker.registration import examine
 
 RNG = np.random.default_rng(0)

@@ -21,7 +21,7 @@ from shared.errors import InvalidRequest
 from worker.training.comparison import Comparison, compare
 from worker.training.gate import judge
 from worker.training.metrics import METRICS, Answers, answers, metrics_of
-from worker.training_set import Side
+from worker.training.sides import Side
 
 X_DIABETES, Y_DIABETES = load_diabetes(return_X_y=True)
 X_CANCER, Y_CANCER = load_breast_cancer(return_X_y=True)

@@ -10,9 +10,9 @@ from skops.io._audit import Node, audit_tree, get_tree
 from skops.io._utils import read_schema
 
 from shared.errors import ModelUnusable, UnsafeArtifact
-from worker.archive import check_archive
-from worker.contents import check_contents
-from worker.limits import USUAL, Limits
+from worker.formats.archive import check_archive
+from worker.formats.contents import check_contents
+from worker.formats.limits import USUAL, Limits
 
 SCHEMA: Final = "schema.json"
 MOST_SCHEMA_BYTES: Final = 256 * 2**20  # a forest of 1,000 trees has 5 MB, a vocabulary of 100,000 words 30
@@ -24,7 +24,7 @@ WHAT_TO_DO: Final = (
 
 # Plain data holders and formulas of the libraries that are installed here anyway: their state is arrays and numbers,
 # and constructing one runs none of the artifact's code. skops itself trusts the estimators; these are their parts.
-# That the numbers in trees lead nowhere else is seen to by worker.contents.
+# That the numbers in trees lead nowhere else is seen to by worker.formats.contents.
 TRUSTED: Final = (
     "sklearn.tree._tree.Tree",
     "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",

@@ -11,10 +11,10 @@ import joblib
 
 from shared.errors import ArtifactCorrupt, InvalidRequest, ModelUnusable
 from shared.registry import Manifest
-from worker.libraries import differences, installed
-from worker.limits import USUAL, Limits
-from worker.onnx_format import Onnx
-from worker.skops_format import Skops
+from worker.formats.libraries import differences, installed
+from worker.formats.limits import USUAL, Limits
+from worker.formats.onnx_graph import Onnx
+from worker.formats.skops import Skops
 from worker.warned import collected
 
 # scikit-learn warns so for each part of a pipeline; see sklearn.exceptions.InconsistentVersionWarning.

@@ -8,7 +8,7 @@ from shared.manifest import Manifest
 from shared.records import BatchUnit
 from shared.registry import PRODUCTION
 from shared.training import CHALLENGER, TrainOptions
-from worker.train_fit import best, means_of
+from worker.training.fit import best, means_of
 from worker.training.metrics import METRICS
 
 # Of a search with more candidates a version tells the best ones; every fit stands in the manifest of the job.
@@ -36,7 +36,7 @@ def described(unit: BatchUnit, options: TrainOptions, manifest: Manifest) -> dic
         "options": {name: value for name, value in options.to_dict().items() if name != "input"},
         "candidates": about["candidates"],
         "fits": fits,
-        "warnings": manifest.recipe["warnings"],
+        "warnings": list(manifest.warnings),
         "registered": registered_of(options, manifest),
     }
 

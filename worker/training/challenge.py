@@ -31,15 +31,15 @@ from worker.model_cache import LoadedModel, ModelCache
 from worker.predict import Stopped
 from worker.profile import profile_of
 from worker.registration import Examined, accelerated, examine
-from worker.retention import forget_oldest
-from worker.train_fit import FitRunner, Fitted, fit, told
-from worker.train_manifest import about_data, about_recipe, chosen, described, registered_of
-from worker.train_plan import TRAINING_FILE, base_of, check_comparable, original
 from worker.training.comparison import Comparison, compare
+from worker.training.fit import FitRunner, Fitted, fit, told
 from worker.training.gate import Verdict, judge, judge_first
+from worker.training.manifest import about_data, about_recipe, chosen, described, registered_of
 from worker.training.metrics import Answers, metrics_of, union
+from worker.training.plan import TRAINING_FILE, base_of, check_comparable, original
 from worker.training.recipe import untrained
-from worker.training_set import Side, TrainingSet
+from worker.training.retention import forget_oldest
+from worker.training.sides import Side, TrainingSet
 
 log = structlog.get_logger()
 
@@ -234,7 +234,7 @@ class Challenge:
             source_job=unit.job_id,
             created_by=f"job {unit.job_id}",
             data=about_data(unit, options, None if data is None else file),
-            recipe=about_recipe(unit, options, base, challenger.params) | {"warnings": challenger.warnings},
+            recipe=about_recipe(unit, options, base, challenger.params),
             metrics=judged.metrics,
             comparison=gate,
             profile=profile_of(rows.train.features, found.signature),
@@ -283,7 +283,7 @@ class Challenge:
             {
                 "registered": registered,
                 "outputs": outputs,
-                "warnings": manifest.recipe["warnings"],
+                "warnings": list(manifest.warnings),
                 "errors": about["shown"],
             },
             succeeded=about["rows"] - failed,

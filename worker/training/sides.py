@@ -12,8 +12,8 @@ from shared.signature import Feature, Signature
 from shared.training import TrainOptions
 from worker.container import ARROW
 from worker.score import pack_table
+from worker.training.rows import GROUP, TIME
 from worker.training.split import row_codes
-from worker.training_rows import GROUP, TIME
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +59,12 @@ class TrainingSet:
     def of(
         cls, table: pa.Table, held_out: npt.NDArray[np.bool_], options: TrainOptions, features: Sequence[Feature]
     ) -> "TrainingSet":
-        """From rows as worker/training_rows.py reads them, and (n_rows,) bool."""
+        """From rows as worker/training/rows.py reads them, and (n_rows,) bool."""
         return cls(*(side_of(table.filter(pa.array(mask)), options, features) for mask in (~held_out, held_out)))
 
 
 def side_of(table: pa.Table, options: TrainOptions, features: Sequence[Feature]) -> Side:
-    """Rows as worker/training_rows.py reads them."""
+    """Rows as worker/training/rows.py reads them."""
     table = table.combine_chunks()
     weights = None
     if options.sample_weight is not None:

@@ -16,10 +16,10 @@ from shared.storage import Storage
 from shared.training import TrainOptions
 from worker.training.metrics import Answers, answers, metrics_of
 from worker.training.recipe import untrained
+from worker.training.rows import loaded
+from worker.training.sides import Side, TrainingSet
 from worker.training.split import folds
 from worker.training.weights import weight_parameter
-from worker.training_rows import loaded
-from worker.training_set import Side, TrainingSet
 
 LONGEST_REASON = 300
 MOST_WARNINGS = 10

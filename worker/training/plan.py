@@ -22,19 +22,19 @@ from shared.training import Recipe, TrainOptions
 from worker.chunk import MOST_ERRORS_SHOWN
 from worker.drain import until_written, worker_name
 from worker.finalise import output
-from worker.kept_rows import appended, seen_before, split_of
 from worker.manifest import reasons_text
 from worker.model_cache import LoadedModel, ModelCache
 from worker.retry import input_of
 from worker.training.checks import check
+from worker.training.kept_rows import appended, seen_before, split_of
 from worker.training.labelled import Columns
 from worker.training.metrics import default_metric, metric_named
 from worker.training.recipe import candidates
+from worker.training.rows import GROUP, TIME, TrainingRows, dumped, read_training, training_signature
+from worker.training.sides import Side, side_of
 from worker.training.split import held_out
 from worker.training.task import Task, task_of
 from worker.training.weights import weight_parameter
-from worker.training_rows import GROUP, TIME, TrainingRows, dumped, read_training, training_signature
-from worker.training_set import Side, side_of
 
 # What is kept of a training beside the version that it made.
 TRAINING_FILE: Final = "training.parquet"

@@ -8,9 +8,9 @@ import onnx
 import onnxruntime
 
 from shared.errors import ModelUnusable, UnsafeArtifact
-from worker.limits import USUAL, Limits
-from worker.memory import lacks_memory
-from worker.onnx_estimator import OnnxEstimator
+from worker.formats.limits import USUAL, Limits
+from worker.formats.memory import lacks_memory
+from worker.formats.onnx_estimator import OnnxEstimator
 
 MOST_NODES: Final = 200_000
 # The operators that onnxruntime has itself: https://onnx.ai/onnx/operators/ and its own contributions.

@@ -11,7 +11,7 @@ import pyarrow as pa
 from shared.errors import InvalidRequest, ModelUnusable
 from shared.signature import Container, FeatureType
 from worker.container import ARROW
-from worker.memory import lacks_memory
+from worker.formats.memory import lacks_memory
 
 Array = npt.NDArray[Any]
 # onnxruntime's names of types -> those of NumPy and of features

@@ -11,9 +11,9 @@ from shared.errors import FileMissing, InvalidRequest
 from shared.manifest import Manifest
 from shared.storage import Storage, artifact_key
 from shared.training import TrainOptions
+from worker.training.rows import TIME, loaded
 from worker.training.split import row_codes
 from worker.training.words import counted
-from worker.training_rows import TIME, loaded
 
 # What tells on which side a row is, beside the row itself.
 SPLIT: Final = ("held_out", "group", "time")
@@ -24,7 +24,7 @@ def split_of(options: TrainOptions, table: pa.Table, held_out: npt.NDArray[np.bo
 
     Args:
         options: of the training.
-        table: its rows, as worker/training_rows.py reads them.
+        table: its rows, as worker/training/rows.py reads them.
         held_out: (n_rows,)
     """
     split = {name: getattr(options, name) for name in (*SPLIT, "sample_weight")}

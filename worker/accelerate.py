@@ -22,9 +22,8 @@ from shared.errors import ModelUnusable
 from shared.signature import Signature
 from worker.accelerated import Accelerated, Acceleration
 from worker.container import pack
-from worker.formats import digest
+from worker.formats import Onnx, digest
 from worker.formats.onnx_estimator import OnnxEstimator
-from worker.formats.onnx_graph import Onnx
 from worker.predict import as_array
 from worker.probes import strange_rows, usual_rows
 from worker.warned import quiet

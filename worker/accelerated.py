@@ -9,10 +9,9 @@ import pyarrow as pa
 
 from shared.errors import ArtifactCorrupt
 from shared.manifest import Manifest
-from worker.formats import digest
+from worker.formats import Onnx, digest
 from worker.formats.libraries import differences
 from worker.formats.onnx_estimator import OnnxEstimator
-from worker.formats.onnx_graph import Onnx
 
 # What was compared are these releases; others may round otherwise.
 COMPARED: Final = ("scikit-learn", "numpy", "onnxruntime")

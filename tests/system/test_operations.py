@@ -44,6 +44,7 @@ def test_readiness_names_every_part_with_its_state(service: Service) -> None:
         "storage": True,
         "workers_online": True,
         "workers_batch": True,
+        "workers_train": True,
         "workers_control": True,
         "scheduler": True,
     }

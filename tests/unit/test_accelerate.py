@@ -24,9 +24,8 @@ from tests.unit.graphs import FLOAT, identity, linear_classifier
 from worker.accelerate import TOLERANCES, accelerate
 from worker.accelerated import Accelerated, Acceleration, with_graph
 from worker.container import pack
-from worker.formats import FORMATS
+from worker.formats import FORMATS, Onnx
 from worker.formats.libraries import installed
-from worker.formats.onnx_graph import Onnx
 from worker.trial import find_signature
 
 DIABETES, PROGRESS = load_diabetes(return_X_y=True)

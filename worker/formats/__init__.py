@@ -13,7 +13,6 @@ from shared.errors import ArtifactCorrupt, InvalidRequest, ModelUnusable
 from shared.registry import Manifest
 from worker.formats.libraries import differences, installed
 from worker.formats.limits import USUAL, Limits
-from worker.formats.onnx_graph import Onnx
 from worker.formats.skops import Skops
 from worker.warned import collected
 
@@ -67,6 +66,34 @@ class Joblib:
 
     def memory_bytes(self, artifact: bytes, limits: Limits = USUAL) -> int:
         """The file's size: nobody knows what a pickle that was compressed becomes."""
+        return len(artifact)
+
+
+class Onnx:
+    """ONNX files. What reads them is imported with the first one: it takes memory of every process."""
+
+    libraries: Final = ("onnxruntime",)
+
+    def load(self, artifact: bytes, limits: Limits = USUAL) -> Any:
+        """The graph as an estimator.
+
+        Raises:
+            ModelUnusable, UnsafeArtifact, MemoryError: see worker.formats.onnx_graph.
+        """
+        from worker.formats.onnx_graph import load_graph
+
+        return load_graph(artifact, limits)
+
+    def dump(self, estimator: Any) -> bytes:
+        """Never.
+
+        Raises:
+            ModelUnusable: an estimator is no graph.
+        """
+        raise ModelUnusable(f"A {type(estimator).__name__} cannot be written as ONNX; write it as skops or joblib.")
+
+    def memory_bytes(self, artifact: bytes, limits: Limits = USUAL) -> int:
+        """What a graph holds is in the file as it is."""
         return len(artifact)
 
 

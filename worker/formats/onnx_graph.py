@@ -20,35 +20,18 @@ LARGE_BYTES: Final = 2**16  # of an array that says nothing of a shape
 ELEMENT_BYTES: Final = 8  # where the type of a tensor is not known, or a string
 
 
-class Onnx:
-    """Reads ONNX files."""
+def load_graph(artifact: bytes, limits: Limits = USUAL) -> OnnxEstimator:
+    """The graph of a file as an estimator.
 
-    libraries: Final = ("onnxruntime",)
-
-    def load(self, artifact: bytes, limits: Limits = USUAL) -> OnnxEstimator:
-        """The graph as an estimator.
-
-        Raises:
-            UnsafeArtifact: it has data in other files, needs operators of its own, or makes a tensor that is too large.
-            ModelUnusable: it is no ONNX file, or takes or gives what is no row.
-            MemoryError
-        """
-        model = parse(artifact)
-        check_graph(model)
-        check_sizes(model, limits.unpacked_bytes)
-        return OnnxEstimator(session_of(artifact), _class_labels(model.graph))
-
-    def dump(self, estimator: Any) -> bytes:
-        """Never.
-
-        Raises:
-            ModelUnusable: an estimator is no graph.
-        """
-        raise ModelUnusable(f"A {type(estimator).__name__} cannot be written as ONNX; write it as skops or joblib.")
-
-    def memory_bytes(self, artifact: bytes, limits: Limits = USUAL) -> int:
-        """What a graph holds is in the file as it is."""
-        return len(artifact)
+    Raises:
+        UnsafeArtifact: it has data in other files, needs operators of its own, or makes a tensor that is too large.
+        ModelUnusable: it is no ONNX file, or takes or gives what is no row.
+        MemoryError
+    """
+    model = parse(artifact)
+    check_graph(model)
+    check_sizes(model, limits.unpacked_bytes)
+    return OnnxEstimator(session_of(artifact), _class_labels(model.graph))
 
 
 def session_of(artifact: bytes) -> onnxruntime.InferenceSession:

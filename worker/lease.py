@@ -13,6 +13,7 @@ import structlog
 from shared.errors import ServiceError
 from shared.records import TIMED_OUT, BatchUnit, Unit
 from shared.store import JobStore
+from worker import background
 
 log = structlog.get_logger()
 
@@ -55,8 +56,7 @@ class LeaseKeeper:
             timeout_seconds: of this unit; None: that of all others.
         """
         if self._thread is None or not self._thread.is_alive():
-            self._thread = threading.Thread(target=self._renew_for_ever, name="lease", daemon=True)
-            self._thread.start()
+            self._thread = background.start("lease", self._renew_for_ever)
         with self._changed:
             self._unit = unit
             self._timeout_seconds = self._usual_seconds if timeout_seconds is None else timeout_seconds

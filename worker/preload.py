@@ -2,7 +2,6 @@
 
 import os
 import socket
-import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -13,6 +12,7 @@ import structlog
 from shared.errors import ModelNotFound, ModelUnusable, ServiceError, StoreUnavailable
 from shared.registry import PRODUCTION, Registry
 from shared.residence import FRESH_SECONDS, PAUSE_SECONDS, Residence, Resident
+from worker import background
 from worker.model_cache import ModelCache
 
 log = structlog.get_logger()
@@ -37,7 +37,7 @@ class Preloader:
     def start(self) -> None:
         """Go on for as long as the process lives, in two threads: to load a version may take minutes."""
         for name, turn in (("preload", self.once), ("resident", self.tell)):
-            threading.Thread(target=_for_ever, args=(turn,), name=name, daemon=True).start()
+            background.start(name, _for_ever, turn)
 
     def once(self) -> None:
         """Load what production has moved to, and say what is loaded if that changed anything.

@@ -31,12 +31,12 @@ from worker.drain import until_written
 from worker.finalise import Finaliser
 from worker.model_cache import LoadedModel, ModelCache
 from worker.plan import Planner
-from worker.staged import StagedRunner
+from worker.staged import StagedRunner, StagedWork
 
 log = structlog.get_logger()
 
 
-class BatchWork:
+class BatchWork(StagedWork):
     """Pulls units of batch and register jobs and does them."""
 
     def __init__(
@@ -65,25 +65,6 @@ class BatchWork:
             lease_seconds=settings.lease_seconds, timeout_seconds=settings.unit_timeout_seconds,
             check_timeout_seconds=settings.check_timeout_seconds,
         )  # fmt: skip
-
-    def pull(self, worker: str, *, linger_seconds: float, answered: bool, lane: str) -> BatchUnit | None:
-        """Lease a unit.
-
-        Raises:
-            StoreUnavailable
-        """
-        return self._batches.pull(worker, linger_seconds=linger_seconds, answered=answered)
-
-    def pause(self, unit: BatchUnit) -> None:
-        """Nothing gathers while we wait: a unit is large already."""
-
-    def do(self, unit: BatchUnit) -> None:
-        """Do a unit and commit it.
-
-        Raises:
-            StoreUnavailable
-        """
-        self._runner.do(unit)
 
     def _run(self, unit: BatchUnit, stopped: Callable[[], bool]) -> None:
         began = time.perf_counter()

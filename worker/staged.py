@@ -111,3 +111,29 @@ class StagedRunner:
     def _fail(self, unit: BatchUnit, code: str, message: str, errors: Sequence[Mapping[str, Any]] = ()) -> None:
         if until_written(lambda: self._batches.fail(unit, code, message, errors), self._timeout_seconds):
             self._call(unit.queue)
+
+
+class StagedWork:
+    """The work of a queue whose units are those of jobs in stages; what they are is for who inherits it."""
+
+    _batches: BatchStore
+    _runner: StagedRunner
+
+    def pull(self, worker: str, *, linger_seconds: float, answered: bool, lane: str) -> BatchUnit | None:
+        """Lease a unit.
+
+        Raises:
+            StoreUnavailable
+        """
+        return self._batches.pull(worker, linger_seconds=linger_seconds, answered=answered)
+
+    def pause(self, unit: BatchUnit) -> None:
+        """Nothing gathers while we wait: a unit is large already."""
+
+    def do(self, unit: BatchUnit) -> None:
+        """Do a unit and commit it.
+
+        Raises:
+            StoreUnavailable
+        """
+        self._runner.do(unit)

@@ -17,7 +17,7 @@ from shared.storage import Storage
 from shared.store import JobStore
 from worker.drain import until_written
 from worker.model_cache import LoadedModel, ModelCache
-from worker.staged import StagedRunner
+from worker.staged import StagedRunner, StagedWork
 from worker.training.challenge import Challenge
 from worker.training.fit import FitRunner
 from worker.training.plan import TrainPlanner, base_of, original
@@ -30,7 +30,7 @@ WORKER_LOST = (
 )
 
 
-class TrainWork:
+class TrainWork(StagedWork):
     """Pulls units of train jobs and does them."""
 
     def __init__(
@@ -54,25 +54,6 @@ class TrainWork:
             store, self._batches, self._run, call,
             lease_seconds=settings.lease_seconds, timeout_seconds=settings.fit_timeout_seconds,
         )  # fmt: skip
-
-    def pull(self, worker: str, *, linger_seconds: float, answered: bool, lane: str) -> BatchUnit | None:
-        """Lease a unit.
-
-        Raises:
-            StoreUnavailable
-        """
-        return self._batches.pull(worker, linger_seconds=linger_seconds, answered=answered)
-
-    def pause(self, unit: BatchUnit) -> None:
-        """Nothing gathers while we wait: a unit is large already."""
-
-    def do(self, unit: BatchUnit) -> None:
-        """Do a unit and commit it.
-
-        Raises:
-            StoreUnavailable
-        """
-        self._runner.do(unit)
 
     def _run(self, unit: BatchUnit, stopped: Callable[[], bool]) -> None:
         began = time.perf_counter()

@@ -76,24 +76,17 @@ def make_app() -> Celery:
             Preloader(services.models, services.registry, services.residence, ",".join(predicting)).start()
         return services.drainers
 
-    def build_janitor() -> Janitor:
+    def build_rounds() -> tuple[Janitor, Scheduler]:
         store = JobStore(Connections(settings.redis_address, timeout_seconds=5), settings)
-        batches, files = BatchStore(store, settings), Files(store, settings)
-        storage = Storage.of(settings)
+        storage, files = Storage.of(settings), Files(store, settings)
         registry = Registry(store.connections, store.keys, storage)
         schedules = Schedules(store.connections, store.keys, storage)
-        return Janitor(store, batches, files, storage, registry, schedules, Doorbell(app).ring, settings)
-
-    def build_scheduler() -> Scheduler:
-        store = JobStore(Connections(settings.redis_address, timeout_seconds=5), settings)
-        storage = Storage.of(settings)
-        registry = Registry(store.connections, store.keys, storage)
-        ring = caller(Doorbell(app).ring)
-        files, inputs = Files(store, settings), Inputs(settings, storage)
-        submit = submitter(store, registry, files, inputs, ring, settings)
+        batches, ring = BatchStore(store, settings), Doorbell(app).ring
+        janitor = Janitor(store, batches, files, storage, registry, schedules, ring, settings)
+        inputs = Inputs(settings, storage)
+        submit = submitter(store, registry, files, inputs, caller(ring), settings)
         around = surroundings(store, registry, submit, basis_of(registry, files, inputs))
-        schedules = Schedules(store.connections, store.keys, storage)
-        return Scheduler(schedules, around, settings)
+        return janitor, Scheduler(schedules, around, settings)
 
     @app.task(name=DRAIN)
     def drain(queue: str) -> None:
@@ -113,8 +106,8 @@ def make_app() -> Celery:
     @app.task(name=TICK)
     def tick() -> None:
         # Whatever keeps one of them from its round, the other has its own.
-        guarded(lambda: of_this_process(build_janitor).tick())
-        guarded(lambda: of_this_process(build_scheduler).run())
+        guarded(lambda: of_this_process(build_rounds)[0].tick())
+        guarded(lambda: of_this_process(build_rounds)[1].run())
 
     @setup_logging.connect(weak=False)
     def use_our_logs(**_: Any) -> None:

@@ -6,18 +6,19 @@ import orjson
 from flask import Blueprint, Response, g, request
 from pydantic import BaseModel, ConfigDict, Field
 
+from api.access import caller
+from api.changes import check_change
 from api.documents import AliasDocument, AliasHistoryDocument
 from api.headers import expected_revisions, json_response
 from api.openapi import operation
 from api.render import alias_document, move_document
 from api.services import Services
-from api.wire import parse, read_json
+from api.wire import parse, read_json, whole_body
 from shared.aliases import ANY, PRODUCTION, AliasState, Move
-from shared.errors import AliasConflict, ModelNotFound
+from shared.api_keys import Scope
+from shared.errors import AliasConflict, AliasNeeded, ModelNotFound, NothingToRollBack, StoreFull
 from shared.registry import Registry
 
-# How an alias is moved over HTTP stands in its history so.
-WHO: Final = "http"
 MOST_SHOWN: Final = 100
 Why = Annotated[str, Field(max_length=500, description="for the history of the alias")]
 
@@ -47,7 +48,9 @@ def routes(services: Services) -> Blueprint:
     registry = services.registry
 
     @blueprint.get("/models/<name>/aliases/<alias>")
-    @operation("Read an alias and its moves", tag="models", answers={200: AliasHistoryDocument})
+    @operation(
+        "Read an alias and its moves", tag="models", scope=Scope.MODELS_READ, answers={200: AliasHistoryDocument}
+    )
     def show(name: str, alias: str) -> Response:
         state = registry.alias(name, alias)
         moves = [move_document(entry) for entry in registry.history(name, alias)[:MOST_SHOWN]]
@@ -57,34 +60,50 @@ def routes(services: Services) -> Blueprint:
     @operation(
         "Point an alias at a version; it is made if there is none",
         tag="models",
+        scope=Scope.MODELS_WRITE,
         body=AliasRequest,
         answers={200: AliasDocument},
         headers=("If-Match",),
+        raises=(StoreFull,),
     )
     def put(name: str, alias: str) -> Response:
         wanted = parse(AliasRequest, read_json(request))
-        move = Move(alias=alias, version=wanted.version, expected=ANY, who=WHO, why=wanted.why, details=_origin())
+        check_change(registry, caller(), name)
+        move = Move(
+            alias=alias, version=wanted.version, expected=ANY, who=caller().who, why=wanted.why, details=_origin()
+        )
         return _response(name, registry.move(name, move, revision=_revision(registry, name, alias)))
 
     @blueprint.delete("/models/<name>/aliases/<alias>")
-    @operation("Remove an alias; not production", tag="models", answers={204: None}, headers=("If-Match",))
+    @operation(
+        "Remove an alias; not production",
+        tag="models",
+        scope=Scope.MODELS_WRITE,
+        answers={204: None},
+        headers=("If-Match",),
+        raises=(AliasNeeded,),
+    )
     def delete(name: str, alias: str) -> Response:
+        check_change(registry, caller(), name)
         revision = _revision(registry, name, alias)
-        registry.unalias(name, alias, who=WHO, why="removed", revision=revision, details=_origin())
+        registry.unalias(name, alias, who=caller().who, why="removed", revision=revision, details=_origin())
         return Response(status=204)
 
     @blueprint.post("/models/<name>/rollback")
     @operation(
         "Point production back at the version before; twice goes two versions back",
         tag="models",
+        scope=Scope.MODELS_WRITE,
         body=RollbackRequest,
         answers={200: AliasDocument},
         headers=("If-Match",),
+        raises=(NothingToRollBack, StoreFull),
     )
     def rollback(name: str) -> Response:
-        wanted = parse(RollbackRequest, read_json(request)) if request.get_data() else RollbackRequest()
+        wanted = parse(RollbackRequest, read_json(request)) if whole_body(request) else RollbackRequest()
+        check_change(registry, caller(), name)
         revision = _revision(registry, name, PRODUCTION)
-        state = registry.rollback(name, who=WHO, why=wanted.why, revision=revision, details=_origin())
+        state = registry.rollback(name, who=caller().who, why=wanted.why, revision=revision, details=_origin())
         return _response(name, state)
 
     return blueprint

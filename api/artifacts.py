@@ -8,20 +8,24 @@ import orjson
 from flask import Blueprint, Request, Response, request
 from pydantic import BaseModel, ConfigDict, Field
 
+from api.changes import check_change, signed
 from api.documents import JobDocument, VersionDocument
 from api.errors import RequestFault, problem
 from api.forms import missing_part, parts, refused_part, small
 from api.headers import json_response, preferred_wait
 from api.intake import origin_of
 from api.media import ARTIFACTS, FORM, FORMATS, format_by_name, unsupported
-from api.openapi import JOB_HEADERS, operation
+from api.openapi import operation
+from api.parameters import JOB_HEADERS, Parameter, said_in_a_query
 from api.query import only_known_parameters
 from api.render import job_response, version_document
+from api.repeats import Again, First, Repeated, first_of
 from api.services import Services
 from api.submission import Draft, Origin, checked_ttl
 from api.uploads import Head, announced, answer_early, body_of, receive
 from api.waiting import submit_and_wait
 from api.wire import loads, parse
+from shared.api_keys import Scope
 from shared.batch import Format, Input
 from shared.job import Job, Spec, new_job_id
 from shared.queue import BATCH
@@ -55,14 +59,16 @@ class ArtifactRequest(BaseModel):
         Field(description="to point at the version; by default production if the model has none, else nothing"),
     ] = None
     accelerate: Annotated[
-        Literal["onnx", "off"], Field(description="onnx: predict by a converted copy if it is equal and faster")
-    ] = "off"
+        Literal["auto", "onnx", "off"],
+        Field(
+            description="what to predict by if it is equal and faster; auto: an exact form of tree ensembles, "
+            "onnx: a converted copy"
+        ),
+    ] = "auto"
     description: Annotated[str, Field(max_length=1000, description="one line for people")] = ""
 
 
-QUERY: Final[Mapping[str, str]] = {
-    name: field.description or "" for name, field in ArtifactRequest.model_fields.items()
-}
+QUERY: Final[Mapping[str, Parameter]] = said_in_a_query(ArtifactRequest)
 
 
 def routes(services: Services) -> Blueprint:
@@ -74,6 +80,7 @@ def routes(services: Services) -> Blueprint:
     @operation(
         "Send an artifact; it is a version once a worker has audited, loaded and tried it",
         tag="models",
+        scope=Scope.MODELS_WRITE,
         body=ArtifactRequest,
         answers={201: VersionDocument, 202: JobDocument},
         headers=JOB_HEADERS,
@@ -81,10 +88,10 @@ def routes(services: Services) -> Blueprint:
         upload="artifact",
     )
     def create(name: str) -> Response:
-        drafted = received(services, origin_of(request), request, name)
+        origin = origin_of(request)
         wait = preferred_wait(request, services.settings.max_wait_seconds)
         wait = min(LONGEST_WAIT_SECONDS, services.settings.max_wait_seconds) if wait is None else wait
-        return answer(services, submit_and_wait(services, drafted.first, drafted.again, wait))
+        return answer(services, submit_and_wait(services, lambda: received(services, origin, request, name), wait))
 
     return blueprint
 
@@ -113,7 +120,8 @@ def received(services: Services, origin: Origin, request: Request, name: str) ->
     """The job that checks the artifact of a request, which lies in storage then.
 
     Raises:
-        RequestFault, InvalidRequest, StorageFailed, UploadLost, StoreUnavailable, StoreFull
+        Repeated, IdempotencyKeyReused, JobGone: something came with this key before.
+        RequestFault, InvalidRequest, Forbidden, LimitReached, StorageFailed, UploadLost, StoreUnavailable, StoreFull
     """
     if not NAME.fullmatch(name):
         message = (
@@ -123,7 +131,9 @@ def received(services: Services, origin: Origin, request: Request, name: str) ->
         raise fault("/name", "bad_model_name", message)
     if request.mimetype != FORM and request.mimetype not in ARTIFACTS:
         raise unsupported(request.mimetype, (*ARTIFACTS, FORM), f"send a form: {CURL}")
-    origin.idempotency()
+    if first := first_of(services, origin):
+        raise _repeated(services, first, request)
+    check_change(services.registry, origin.caller, name, makes=True)
     arriving = Arriving(services, origin, name)
     with announced(services, arriving.prefix):
         if request.mimetype == FORM:
@@ -133,6 +143,23 @@ def received(services: Services, origin: Origin, request: Request, name: str) ->
             only_known_parameters(*QUERY)
             arriving.take_raw(request)
         return arriving.draft()
+
+
+def _repeated(services: Services, first: First, request: Request) -> Repeated:
+    settings = services.settings
+    again = Again(services, first, settings.max_artifact_bytes)
+    if request.mimetype == FORM:
+        came = again.form(request, "options", 2 * settings.max_body_bytes)
+        artifact, sample = came.get("artifact", b""), came.get("sample", b"")
+        options = loads(came["options"], "The part options") if "options" in came else {}
+    else:
+        artifact, sample, options = again.file(request), b"", request.args.to_dict()
+    return first.repeated(*told(artifact, sample, parse(ArtifactRequest, options)))
+
+
+def told(artifact: bytes, sample: bytes, wanted: ArtifactRequest) -> tuple[bytes, bytes]:
+    """What tells a request from others with the same key; of artifact and sample the sha256 in hexadecimal."""
+    return b"%s %s" % (artifact, sample), orjson.dumps(wanted.model_dump())
 
 
 class Arriving:
@@ -146,6 +173,7 @@ class Arriving:
         self._wanted: ArtifactRequest | None = None
         self._artifact: tuple[bytes, str] | None = None  # first bytes, sha256
         self._sample: Input | None = None
+        self._bytes = 0
         self.prefix = job_prefix(self._job_id)
 
     def _key(self, part: str) -> str:
@@ -155,7 +183,7 @@ class Arriving:
     def take_raw(self, request: Request) -> None:
         """The artifact is the body, and the query says what to do."""
         self._wanted = checked(self._services, parse(ArtifactRequest, request.args.to_dict()))
-        body = body_of(request, self._services.settings.max_artifact_bytes)
+        body = body_of(self._services, request, self._services.settings.max_artifact_bytes)
         if body.encoding != "identity":
             raise RequestFault(415, "unsupported_encoding", "Send an artifact as it is, without Content-Encoding.")
         self._receive(body.blocks, bounded=body.bounded)
@@ -163,7 +191,7 @@ class Arriving:
     def take_form(self, request: Request) -> None:
         """The parts `artifact`, `sample` and `options`."""
         settings = self._services.settings
-        body = body_of(request, settings.max_artifact_bytes + 2 * settings.max_body_bytes)
+        body = body_of(self._services, request, settings.max_artifact_bytes, beside=2 * settings.max_body_bytes)
         for part in parts(request, body.blocks):
             if part.name == "options" and self._wanted is None:
                 options = loads(small(part, settings.max_body_bytes), "The part options")
@@ -173,6 +201,7 @@ class Arriving:
             elif part.name == "sample" and self._sample is None:
                 data, key = small(part, settings.max_body_bytes), self._key("sample")
                 self._services.storage.put(key, data)
+                self._bytes += len(data)
                 name = base_name(part.file_name)
                 self._sample = Input(
                     key=key, name=name, size_bytes=len(data), sha256=hashlib.sha256(data).hexdigest(),
@@ -185,6 +214,7 @@ class Arriving:
         head = Head(_anything, bounded=bounded, empty=EMPTY)
         came = receive(self._services, blocks, head, prefix=self.prefix, key=self._key("artifact"))
         self._artifact = (came.head, came.sha256)
+        self._bytes += came.size_bytes
 
     def draft(self) -> Draft:
         """The job.
@@ -214,14 +244,15 @@ class Arriving:
         )
         spec = Spec(
             requested=self._name, model=self._name, method="register", request_id=self._origin.request_id,
-            traceparent=self._origin.traceparent, register=options,
+            traceparent=self._origin.traceparent, owner=self._origin.caller.owner, register=options,
         )  # fmt: skip
-        sample = "" if self._sample is None else self._sample.sha256
-        parts = (f"{sha256} {sample}".encode(), orjson.dumps(wanted.model_dump()))
+        sample = ("" if self._sample is None else self._sample.sha256) or ""
+        key = self._origin.idempotency(*told(sha256.encode(), sample.encode(), wanted))
         job = Submission(
-            id=self._job_id, spec=spec, alias=None, queue=BATCH,
+            id=self._job_id, spec=signed(spec, self._origin.caller), alias=None, queue=BATCH,
             ttl_seconds=checked_ttl(None, self._services.settings), total=0, upload=self.prefix,
-            idempotency=self._origin.idempotency(*parts),
+            idempotency=key, limits=self._origin.caller.limits,
+            upload_bytes=self._bytes,
         )  # fmt: skip
         return Draft(first=job, again=lambda: job)
 

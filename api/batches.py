@@ -4,17 +4,22 @@ import csv
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import replace
+from typing import Any
 
 import orjson
 from flask import Request
 
+from api.changes import check_change, check_rows, signed
 from api.forms import missing_part, parts, refused_part, small
 from api.media import FORMATS, format_by_name, header_line, is_plain_csv
 from api.options import batch_options, check_training, form_options, kind_of, query_options
+from api.parameters import Parameter
+from api.repeats import Again, first_of
 from api.services import Services
-from api.submission import Draft, Origin, checked_metadata, checked_ttl, spec_of
+from api.submission import Draft, Origin, checked_metadata, checked_ttl, checked_webhook, spec_of
 from api.uploads import HEAD_BYTES, Head, Received, announced, body_of, peek, receive
 from api.wire import BatchRequest, parse
+from shared.api_keys import Scope
 from shared.batch import Input
 from shared.dialect import check_columns, header_names
 from shared.job import Spec, new_job_id
@@ -45,7 +50,7 @@ def from_reference(services: Services, origin: Origin, wanted: Wanted, body: byt
         RequestFault, InvalidRequest, UnknownFile, ModelNotFound, StoreUnavailable, StorageFailed
     """
     key, job_id = origin.idempotency(body), new_job_id()
-    input = referenced(services.files, services.inputs, wanted)
+    input = referenced(services.files, services.inputs, wanted, origin.caller.owner)
     head = _head_of(services, input)
 
     def drafted() -> Submission:
@@ -62,34 +67,37 @@ def _head_of(services: Services, input: Input) -> bytes:
 
 
 def from_raw(
-    services: Services, origin: Origin, request: Request, *, validate_only: bool, query: Mapping[str, str],
-    trained: str | None = None,
+    services: Services, origin: Origin, request: Request, *, validate_only: bool, query: Mapping[str, Parameter],
+    trained: str | None = None, fixed: Mapping[str, Any] | None = None,
 ) -> Draft:  # fmt: skip
     """A job over the file that is the body; its options are in the query, and are those of `query`.
 
-    `trained`: the model that the job trains, if the path names it.
+    `trained`: the model that the job trains, if the path names it. `fixed`: options that the route itself says.
 
     Raises:
+        Repeated, IdempotencyKeyReused, JobGone: something came with this key before.
         RequestFault, InvalidRequest, ModelNotFound, StoreUnavailable, StorageFailed, UploadLost
     """
-    arriving = Arriving(services, origin, media_type=request.mimetype)
     # RFC 4180, section 3: what a CSV file cannot say of itself.
     said = {"encoding": request.mimetype_params["charset"]} if "charset" in request.mimetype_params else {}
     absent = {"header": False} if request.mimetype_params.get("header") == "absent" else {}
-    options = said | absent | query_options(request.args, query)
+    options = said | absent | query_options(request.args, query) | dict(fixed or {})
+    told = request.mimetype.encode(), orjson.dumps(options, option=orjson.OPT_SORT_KEYS)
+    if not validate_only and (first := first_of(services, origin)):
+        raise first.repeated(*told, Again(services, first, services.settings.max_upload_bytes).file(request))
+    arriving = Arriving(services, origin, media_type=request.mimetype)
     arriving.expect(wanted_of(options, trained))
     if arriving.input.format is None:
         message = f"{request.mimetype} does not say what the file is; add format=csv, ndjson or parquet to the query."
         raise fault("/format", "missing", message)
-    origin.idempotency()
-    body = body_of(request, services.settings.max_upload_bytes)
+    body = body_of(services, request, services.settings.max_upload_bytes)
     head = Head(arriving.examine, bounded=body.bounded, encoding=body.encoding)
     if validate_only:
         peek(body.blocks, head)
         return arriving.checked()
     with announced(services, arriving.prefix):
         arriving.received = receive(services, body.blocks, head, prefix=arriving.prefix, key=arriving.key)
-        return arriving.draft(request.mimetype.encode(), orjson.dumps(options, option=orjson.OPT_SORT_KEYS))
+        return arriving.draft(*told)
 
 
 def from_form(
@@ -100,11 +108,14 @@ def from_form(
     `trained`: the model that the job trains.
 
     Raises:
+        Repeated, IdempotencyKeyReused, JobGone: something came with this key before.
         RequestFault, InvalidRequest, ModelNotFound, StoreUnavailable, StorageFailed, UploadLost
     """
     settings, arriving = services.settings, Arriving(services, origin)
-    origin.idempotency()
-    body = body_of(request, settings.max_upload_bytes + settings.max_body_bytes)
+    if not validate_only and (first := first_of(services, origin)):
+        came = Again(services, first, settings.max_upload_bytes).form(request, "job", settings.max_body_bytes)
+        raise first.repeated(came.get("job", b""), came.get("file", b""))
+    body = body_of(services, request, settings.max_upload_bytes, beside=settings.max_body_bytes)
     form = parts(request, body.blocks)
     job: bytes | None = None
     head: Head | None = None
@@ -193,7 +204,13 @@ class Arriving:
         wanted, input = self._expected(), self.input
 
         def complete(job: Submission) -> Submission:
-            return replace(job, spec=_over(job.spec, wanted, input), upload=self.prefix, idempotency=key)
+            return replace(
+                job,
+                spec=_over(job.spec, wanted, input),
+                upload=self.prefix,
+                upload_bytes=input.size_bytes or 0,
+                idempotency=key,
+            )
 
         def again() -> Submission:
             job = complete(self._drafted())
@@ -230,18 +247,25 @@ def _draft(services: Services, wanted: Wanted, input: Input, origin: Origin, job
         InvalidRequest, ModelNotFound, StoreUnavailable
     """
     ttl_seconds = checked_ttl(wanted.result_ttl_seconds, services.settings)
+    origin.caller.need(Scope.TRAIN if isinstance(wanted, TrainingRequest) else Scope.JOBS_WRITE)
     if isinstance(wanted, TrainingRequest):
+        check_change(services.registry, origin.caller, wanted.model, makes=True)
         checked_metadata(wanted.metadata, services.settings.max_metadata_bytes)
+        checked_webhook(services, wanted.webhook, origin.caller.owner)
         job = train_submission(
             services.registry, wanted, wanted.model, input, job_id=job_id, ttl_seconds=ttl_seconds,
             request_id=origin.request_id, traceparent=origin.traceparent,
+            owner=origin.caller.owner, limits=origin.caller.limits,
         )  # fmt: skip
-        check_training(wanted, _base(services, job.spec))
-        return job
+        base = _base(services, job.spec)
+        if wanted.combine == "append":
+            check_rows(services.registry, origin.caller, base.model)
+        check_training(wanted, base)
+        return replace(job, spec=signed(job.spec, origin.caller))
     resolved = services.registry.resolve(wanted.model, fresh=True)
     manifest = resolved.manifest
     manifest.signature.check_method(wanted.method, wanted.top_k)
-    spec = spec_of(services, wanted, manifest, origin.request_id, origin.traceparent)
+    spec = spec_of(services, wanted, manifest, origin)
     return Submission(
         id=job_id,
         spec=replace(spec, batch=batch_options(wanted, input)),
@@ -249,6 +273,7 @@ def _draft(services: Services, wanted: Wanted, input: Input, origin: Origin, job
         queue=BATCH,
         ttl_seconds=ttl_seconds,
         deadline_seconds=wanted.deadline_seconds,
+        limits=origin.caller.limits,
     )
 
 
@@ -302,6 +327,7 @@ def _check_head(services: Services, job: Submission, input: Input, head: bytes, 
         raise fault("/input", "bad_header", f"The header cannot be read: {error}.") from error
     if not names:
         raise fault("/input", "no_header", "The file has no header line; send header=false if it has none.")
+    services.inputs.limits.check_columns(names)
     signature, key, include = _needed(services, job.spec)
     check_columns(names, signature, key=key, include=include)
     return True

@@ -18,6 +18,9 @@ class Checkers:
         checker = self._made.get(key)
         if checker is None:
             checker = self._made[key] = RowChecker(
-                manifest.signature, self._settings.max_instances, self._settings.max_text_length
+                manifest.signature,
+                self._settings.max_instances,
+                self._settings.max_text_length,
+                self._settings.max_columns,
             )
         return checker

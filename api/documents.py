@@ -17,7 +17,7 @@ class FaultDocument(BaseModel):
 
 
 class ProblemDocument(BaseModel):
-    """RFC 9457."""
+    """RFC 9457; `error`, `error_code` and `message` are for clients of other protocols, on their routes alone."""
 
     type: str
     title: str
@@ -29,6 +29,9 @@ class ProblemDocument(BaseModel):
     job_id: str | None = None
     ready: bool | None = None
     checks: dict[str, Any] | None = None
+    error: str | dict[str, Any] | None = None
+    error_code: str | None = None
+    message: str | None = None
 
 
 class PinnedModel(BaseModel):
@@ -147,6 +150,7 @@ class JobDocument(BaseModel):
     errors: list[FaultDocument]
     warnings: list[str]
     metadata: dict[str, Any]
+    webhook: "WebhookDocument | None"
     links: dict[str, str]
 
 
@@ -227,6 +231,7 @@ class VersionSummary(BaseModel):
     sha256: str
     size_bytes: int
     memory_bytes: int
+    stored_bytes: int
     signature: SignatureDocument
     estimator: str
     libraries: dict[str, str]
@@ -257,6 +262,7 @@ class ModelSummary(BaseModel):
     """A model with its versions, newest first."""
 
     name: str
+    owner: str | None
     aliases: dict[str, int]
     versions: list[VersionSummary]
     links: dict[str, str]
@@ -273,9 +279,10 @@ class LoadedDocument(BaseModel):
 
 
 class ModelDocument(ModelSummary):
-    """A model with its versions, newest first, and where they are loaded."""
+    """A model with its versions, newest first, where they are loaded, and whether there is a schedule."""
 
     loaded: list[LoadedDocument]
+    scheduled: bool
 
 
 class ModelList(BaseModel):
@@ -347,3 +354,138 @@ class FileDocument(BaseModel):
     created_at: str
     expires_at: str | None
     links: dict[str, str]
+
+
+class KeyDocument(BaseModel):
+    """A key without its secret."""
+
+    id: str
+    name: str
+    owner: str
+    scopes: list[str]
+    limits: dict[str, int]
+    state: Literal["active", "expired", "revoked"]
+    created_at: str
+    expires_at: str | None
+    last_used_at: str | None
+    revoked_at: str | None
+    previous_valid_until: str | None
+    links: dict[str, str]
+
+
+class NewKeyDocument(KeyDocument):
+    """A key with its secret, which is shown once."""
+
+    key: str
+
+
+class KeyList(BaseModel):
+    """All keys, newest first."""
+
+    keys: list[KeyDocument]
+
+
+class LimitNumbers(BaseModel):
+    """The most of everything; 0 is as much as the service can."""
+
+    requests_per_second: int
+    waiting_jobs: int
+    waiting_rows: int
+    stored_bytes: int
+    upload_bytes_per_day: int
+    uploads: int
+    waiters: int
+    event_streams: int
+    models: int
+
+
+class UsedNumbers(BaseModel):
+    """What is used of it; null for what is counted only while it is limited.
+
+    Uploads, waiters and event streams are those of the API process that answers.
+    """
+
+    requests_per_second: int | None
+    waiting_jobs: int
+    waiting_rows: int
+    stored_bytes: int
+    upload_bytes_per_day: int | None
+    uploads: int
+    waiters: int
+    event_streams: int
+    models: int
+
+
+class LimitsDocument(BaseModel):
+    """What an owner may use, and what it uses."""
+
+    owner: str
+    limits: LimitNumbers
+    used: UsedNumbers
+
+
+class WebhookDocument(BaseModel):
+    """Where the end of a job is told."""
+
+    url: str
+
+
+class SecretState(BaseModel):
+    """When the secret was made, and until when the one before signs too."""
+
+    created_at: str
+    previous_valid_until: str | None
+
+
+class SecretDocument(SecretState):
+    """The secret, which is shown once."""
+
+    secret: str
+
+
+class WebhooksDocument(BaseModel):
+    """What an owner has of webhooks: deliveries that wait, and those that have ended and are kept."""
+
+    secret: SecretState | None
+    waiting: int
+    ended: int
+    links: dict[str, str]
+
+
+class DeliveryDocument(BaseModel):
+    """A webhook on its way, or what came of it."""
+
+    id: str
+    type: str
+    job_id: str | None
+    url: str
+    status: Literal["waiting", "delivered", "failed"]
+    attempts: int
+    created_at: str
+    next_attempt_at: str | None
+    ended_at: str | None
+    links: dict[str, str]
+
+
+class AttemptDocument(BaseModel):
+    """One attempt; without status and error it is under way. Attempt 0 is none: error says why none was made."""
+
+    attempt: int
+    at: str
+    status: int | None
+    error: str | None
+    milliseconds: int | None
+
+
+class DeliveryDetail(DeliveryDocument):
+    """A delivery, with what is sent (null before the first attempt) and its attempts, newest first, 20 at most."""
+
+    payload: dict[str, Any] | None
+    log: list[AttemptDocument]
+
+
+class DeliveryPage(BaseModel):
+    """Deliveries, newest first."""
+
+    deliveries: list[DeliveryDocument]
+    next: str | None

@@ -3,7 +3,7 @@
 import base64
 import itertools
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import quote
@@ -12,6 +12,7 @@ from flask import Request, Response
 from werkzeug.http import parse_etags
 
 from api.errors import RequestFault, problem
+from api.places import Place, Places
 from shared.storage import Storage
 
 RANGE: Final = re.compile(r"\s*bytes\s*=\s*(\d*)\s*-\s*(\d*)\s*", re.ASCII)
@@ -26,11 +27,14 @@ def served_type(output: Mapping[str, Any]) -> str:
     return PACKED.get(output.get("encoding") or "", output["media_type"])
 
 
-def serve(storage: Storage, output: Mapping[str, Any], request: Request) -> Response:
+def serve(storage: Storage, output: Mapping[str, Any], request: Request, places: Places) -> Response:
     """An output file, {key, name, media_type, encoding, bytes, sha256}, as the request asks for it.
+
+    `places`: one is taken until the file is sent.
 
     Raises:
         RequestFault: 412.
+        TooManyDownloads
         FileMissing, StorageFailed
     """
     size, etag = int(output["bytes"]), f'"{output["sha256"]}"'
@@ -56,8 +60,29 @@ def serve(storage: Storage, output: Mapping[str, Any], request: Request) -> Resp
     }
     if asked is not None:
         headers["Content-Range"] = f"bytes {start}-{stop - 1}/{size}"
-    blocks = iter(()) if request.method == "HEAD" else _begun(storage.blocks(output["key"], start, stop))
-    return Response(blocks, status=HTTPStatus.PARTIAL_CONTENT if asked else HTTPStatus.OK, headers=headers)
+    status = HTTPStatus.PARTIAL_CONTENT if asked else HTTPStatus.OK
+    if request.method == "HEAD":
+        return Response(iter(()), status=status, headers=headers)
+    return sent(lambda: storage.blocks(output["key"], start, stop), places, headers=headers, status=status)
+
+
+def sent(
+    blocks: Callable[[], Iterator[bytes]], places: Places, *, headers: Mapping[str, str], status: int = HTTPStatus.OK
+) -> Response:
+    """What `blocks` gives, sent as it comes; one of `places` is taken until it is.
+
+    Raises:
+        TooManyDownloads, and whatever the first block raises
+    """
+    place = places.take()
+    try:
+        begun = _begun(blocks())
+    except BaseException:
+        place.give_back()
+        raise
+    response = Response(_until_sent(begun, place), status=status, headers=dict(headers))
+    response.call_on_close(place.give_back)  # of a client that left
+    return response
 
 
 def wanted_range(request: Request, etag: str, size: int) -> tuple[int, int] | None:
@@ -89,6 +114,11 @@ def attachment(name: str) -> str:
 
 def _with_charset(media_type: str) -> str:
     return f"{media_type}; charset=utf-8" if media_type.startswith("text/") else media_type
+
+
+def _until_sent(blocks: Iterator[bytes], place: Place) -> Iterator[bytes]:
+    yield from blocks
+    place.give_back()
 
 
 def _begun(blocks: Iterator[bytes]) -> Iterator[bytes]:

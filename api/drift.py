@@ -1,16 +1,15 @@
 """The route of drift: how far the rows of a model's batch jobs were from its training data."""
 
-import re
-
 import orjson
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response
 
 from api.documents import DriftDocument
-from api.errors import RequestFault
 from api.headers import json_response
 from api.openapi import operation
-from api.query import only_known_parameters
+from api.parameters import Parameter, whole
+from api.query import limit_of, only_known_parameters
 from api.services import Services
+from shared.api_keys import Scope
 from shared.drift import MOST_WINDOWS
 
 
@@ -22,11 +21,13 @@ def routes(services: Services) -> Blueprint:
     @operation(
         "See how far the rows of a model's batch jobs were from its training data",
         tag="models",
+        scope=Scope.MODELS_READ,
         answers={200: DriftDocument},
-        query={"limit": f"windows, newest first, 1 to {MOST_WINDOWS}; 20 by default"},
+        query={"limit": Parameter(text="windows, newest first; 20 by default", schema=whole(1, MOST_WINDOWS))},
     )
     def show(name: str) -> Response:
-        most = limit()
+        only_known_parameters("limit")
+        most = limit_of(20, MOST_WINDOWS)
         services.registry.model(name)  # which says so if there is none
         return json_response(
             orjson.dumps(
@@ -39,18 +40,3 @@ def routes(services: Services) -> Blueprint:
         )
 
     return blueprint
-
-
-def limit() -> int:
-    """How many windows are wanted.
-
-    Raises:
-        RequestFault: another number, or another parameter.
-    """
-    only_known_parameters("limit")
-    given = request.args.get("limit", "20")
-    if not re.fullmatch(r"[0-9]{1,3}", given) or not 1 <= int(given) <= MOST_WINDOWS:
-        raise RequestFault(
-            400, "bad_parameter", f"limit must be a whole number from 1 to {MOST_WINDOWS}, not {given[:20]}."
-        )
-    return int(given)

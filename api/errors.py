@@ -9,23 +9,34 @@ import structlog
 from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge
 
+from api.neighbours import members
 from shared import errors as e
-from shared.errors import InvalidRequest, QueueFull, ServiceError
+from shared.errors import InvalidRequest, LimitReached, NotDoneInTime, QueueFull, ServiceError
+from shared.meter import METER
 
 log = structlog.get_logger()
 
 STATUS: Final[Mapping[type[ServiceError], int]] = {
     e.StoreUnavailable: 503,
     e.StoreFull: 503,
+    e.NewerSchema: 503,
     e.StorageFailed: 503,
     e.StorageFull: 507,
     e.FileMissing: 503,
     e.TooManyStreams: 503,
+    e.TooManyUploads: 503,
+    e.TooManyDownloads: 503,
     e.UploadLost: 503,
     e.QueueFull: 429,
+    e.LimitReached: 429,
+    e.Unauthorized: 401,
+    e.Forbidden: 403,
+    e.KeyNotFound: 404,
+    e.KeyNeeded: 409,
     e.InvalidRequest: 422,
     e.UnknownMethod: 422,
     e.TooManyInstances: 422,
+    e.WebhookSecretMissing: 422,
     e.IdempotencyKeyReused: 422,
     e.ModelNotFound: 404,
     e.AliasConflict: 412,
@@ -40,7 +51,9 @@ STATUS: Final[Mapping[type[ServiceError], int]] = {
     e.JobNotFinished: 409,
     e.ResultNotReady: 409,
     e.NoResult: 409,
+    e.NotDoneInTime: 504,
     e.NothingToRetry: 409,
+    e.DeliveryNotFound: 404,
     e.UnknownFile: 404,
     e.FileInUse: 409,
     e.InputGone: 410,
@@ -48,10 +61,13 @@ STATUS: Final[Mapping[type[ServiceError], int]] = {
 RETRY_AFTER_SECONDS: Final[Mapping[type[ServiceError], int]] = {
     e.StoreUnavailable: 2,
     e.StoreFull: 30,
+    e.NewerSchema: 10,
     e.StorageFailed: 5,
     e.StorageFull: 30,
     e.FileMissing: 5,
     e.TooManyStreams: 5,
+    e.TooManyUploads: 5,
+    e.TooManyDownloads: 5,
     e.UploadLost: 1,
 }
 # Werkzeug's exceptions by status; others are `http_<status>`.
@@ -60,11 +76,20 @@ HTTP_CODES: Final[Mapping[int, str]] = {
     404: "route_not_found",
     405: "method_not_allowed",
     406: "not_acceptable",
+    408: "body_too_slow",
     411: "length_required",
     413: "body_too_large",
+    414: "query_too_long",
     415: "unsupported_media_type",
     416: "range_not_satisfiable",
 }
+# The routes that make jobs.
+SUBMITTING: Final = frozenset(
+    {
+        *("jobs.create", "jobs.predict", "jobs.retry", "artifacts.create", "training.retrain"),
+        *("v2.infer", "v2.infer_of_version", "scoring.invocations", "openai_batches.create"),
+    }
+)
 
 
 class RequestFault(Exception):
@@ -85,7 +110,10 @@ def problem(
     errors: tuple[Mapping[str, Any], ...] = (),
     extra: Mapping[str, Any] | None = None,
 ) -> Response:
-    """A problem document (RFC 9457, section 3)."""
+    """A problem document (RFC 9457, section 3), which clients of a neighbour's protocol can read too where they ask."""
+    METER.add(f"refusals_total {code}")
+    if request and request.endpoint in SUBMITTING and "job_id" not in (extra or {}):  # which names one that goes on
+        METER.add(f"jobs_refused_total {code}")
     body = {
         "type": "about:blank",
         "title": HTTPStatus(status).phrase,
@@ -94,6 +122,7 @@ def problem(
         "code": code,
         "request_id": getattr(g, "request_id", ""),
         "errors": list(errors),
+        **members(request.path if request else "", status, code, detail, errors),
         **(extra or {}),
     }
     return Response(orjson.dumps(body), status=status, content_type="application/problem+json")
@@ -108,9 +137,19 @@ def install(app: Flask) -> None:
         if status is None:
             return unexpected(error)
         response = problem(
-            status, error.code, error.message, errors=error.errors if isinstance(error, InvalidRequest) else ()
-        )
-        wait = error.retry_after_seconds if isinstance(error, QueueFull) else RETRY_AFTER_SECONDS.get(type(error))
+            status, error.code, error.message,
+            errors=error.errors if isinstance(error, InvalidRequest | LimitReached) else (),
+            extra={"job_id": error.job_id} if isinstance(error, NotDoneInTime) else None,
+        )  # fmt: skip
+        if isinstance(error, NotDoneInTime):
+            response.headers["Location"] = f"/jobs/{error.job_id}"
+        wait = RETRY_AFTER_SECONDS.get(type(error))
+        if isinstance(error, QueueFull | LimitReached):
+            wait = error.retry_after_seconds
+        if status == 401:
+            # RFC 6750, section 3: what is wrong with a key that was sent is all that tells it from none.
+            wrong = ', error="invalid_token"' if "Authorization" in request.headers else ""
+            response.headers["WWW-Authenticate"] = f'Bearer realm="foretell"{wrong}'
         if wait is not None:
             response.headers["Retry-After"] = str(wait)
         if status >= 500:
@@ -121,7 +160,10 @@ def install(app: Flask) -> None:
 
     @app.errorhandler(RequestFault)
     def request_fault(error: RequestFault) -> Response:
-        return problem(error.status, error.code, error.detail)
+        response = problem(error.status, error.code, error.detail)
+        if error.status == 408:
+            response.headers["Connection"] = "close"  # RFC 9110, section 15.5.9
+        return response
 
     @app.errorhandler(HTTPException)
     def http_exception(error: HTTPException) -> Response:

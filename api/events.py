@@ -2,20 +2,25 @@
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import orjson
 from flask import Blueprint, Response, request
 
+from api.access import caller, still_let_in
 from api.openapi import operation
 from api.render import job_document
 from api.services import Services
 from api.waiting import must_read
-from shared.errors import JobGone, JobNotFound
+from shared.api_keys import Scope
+from shared.errors import JobGone, JobNotFound, TooManyStreams
 from shared.job import Job
 
 # How long a stream waits for news before it sees whether a heartbeat is due.
 TURN_SECONDS = 1.0
+# The end of a stream whose job goes on: the process stops, and the client shall come again, with Last-Event-ID.
+COME_AGAIN = b"retry: 1000\n: this process stops, come again\n\n"
 
 
 def routes(services: Services) -> Blueprint:
@@ -24,16 +29,26 @@ def routes(services: Services) -> Blueprint:
 
     @blueprint.get("/jobs/<job_id>/events")
     @operation(
-        "Follow a job until it is done", tag="jobs", answers={200: "text/event-stream"}, headers=("Last-Event-ID",)
+        "Follow a job until it is done",
+        tag="jobs",
+        scope=Scope.JOBS_READ,
+        answers={200: "text/event-stream"},
+        headers=("Last-Event-ID",),
+        raises=(TooManyStreams,),
     )
     def events(job_id: str) -> Response:
-        services.store.read(job_id, with_result=False)  # unknown and gone are answered before the stream begins
-        stream = follow(services, job_id, last_event(request.headers.get("Last-Event-ID", "")))
-        services.waiters.open_stream()
+        who = caller()
+        owner = who.owner
+        services.store.read(
+            job_id, owner=owner, with_result=False
+        )  # unknown and gone are answered before the stream begins
+        last = last_event(request.headers.get("Last-Event-ID", ""))
+        stream = follow(services, job_id, owner, last, still_let_in())
+        services.waiters.open_stream(owner, who.limits.event_streams)
         response = Response(
             stream, content_type="text/event-stream", headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         )
-        response.call_on_close(services.waiters.close_stream)
+        response.call_on_close(partial(services.waiters.close_stream, owner))
         return response
 
     return blueprint
@@ -44,11 +59,14 @@ def last_event(given: str) -> int:
     return int(given) if re.fullmatch(r"[0-9]{1,18}", given) else 0
 
 
-def follow(services: Services, job_id: str, last: int) -> Iterator[bytes]:
-    """The events after revision `last`; a comment whenever nothing happened for a while."""
+def follow(services: Services, job_id: str, owner: str, last: int, allowed: Callable[[], bool]) -> Iterator[bytes]:
+    """The events after revision `last`; a comment whenever nothing happened for a while.
+
+    It ends when it is not `allowed` any more, since the key was revoked or has expired.
+    """
     with services.waiters.stream(job_id) as watch:
         try:
-            job: Job | None = must_read(services, job_id)
+            job: Job | None = must_read(services, job_id, owner)
         except (JobNotFound, JobGone):
             return
         if job is not None and job.done and job.revision <= last:
@@ -63,9 +81,14 @@ def follow(services: Services, job_id: str, last: int) -> Iterator[bytes]:
             elif time.monotonic() - quiet_since >= services.settings.event_heartbeat_seconds:
                 quiet_since = time.monotonic()
                 yield b": still there\n\n"
+            if watch.ended:
+                yield COME_AGAIN
+                return
             try:
                 job = watch.next(TURN_SECONDS)
             except JobGone:
+                return
+            if not allowed():
                 return
 
 

@@ -1,5 +1,6 @@
 """A multipart form (RFC 7578), part by part, as it comes: no part is held in memory or in a temporary file."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -13,7 +14,8 @@ from api.errors import RequestFault
 from api.uploads import BLOCK_BYTES
 from shared.errors import InvalidRequest
 
-AFTER_BOUNDARY: Final = 4
+# Blanks between a boundary and its line break (RFC 2046, section 5.1.1), of which nobody sends any.
+LONGEST_PADDING: Final = 1000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,20 +87,34 @@ def missing_part(name: str) -> InvalidRequest:
 
 
 def _whole_boundaries(blocks: Iterator[bytes], boundary: bytes) -> Iterator[bytes]:
-    """The same bytes, cut elsewhere: never after a boundary and before the line break or the "--" that belongs to it.
+    """The same bytes, cut elsewhere: a boundary comes with the line break before it and with what follows it.
 
-    Werkzeug 3.1 would take the CR before such a boundary for the last byte of the part.
+    Werkzeug 3.1 would take the CR before a boundary that is cut for the last byte of the part, and the line break after
+    the headers of a part without a body for its body's beginning.
     """
+    # A boundary with its line break, or with the dashes of the last one; `open` where these have not come yet.
+    mark = re.compile(re.escape(boundary) + rb"(?:--|(?P<open>-|[^\S\r\n]*\r?)\Z|[^\S\r\n]*(?:\r\n?|\n))?")
     rest = b""
     for block in blocks:
         rest += block
-        stop = len(rest) - AFTER_BOUNDARY
-        at = rest.rfind(boundary, max(0, stop - len(boundary) - AFTER_BOUNDARY))
-        stop = stop if at < 0 else min(stop, at)
+        *_, last = (None, *mark.finditer(rest, max(0, len(rest) - len(boundary) - LONGEST_PADDING)))
+        if last is not None and last["open"] is not None:
+            decided, stop = 0, last.start()
+        else:
+            decided = 0 if last is None else last.end()
+            stop = len(rest) - _begun(rest[decided:], boundary)
+        stop -= 2 if rest[max(0, stop - 2) : stop] == b"\r\n" else rest[max(0, stop - 1) : stop] in (b"\r", b"\n")
+        stop = max(stop, decided)
         if stop > 0:
             yield rest[:stop]
             rest = rest[stop:]
     yield rest
+
+
+def _begun(data: bytes, boundary: bytes) -> int:
+    """How many bytes at the end of the data may be the beginning of a boundary."""
+    longest = min(len(data), len(boundary) - 1)
+    return next((length for length in range(longest, 0, -1) if data.endswith(boundary[:length])), 0)
 
 
 def _events(decoder: MultipartDecoder, blocks: Iterator[bytes]) -> Iterator[Event]:

@@ -2,25 +2,27 @@
 
 import re
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any
 from urllib.parse import urlencode
 
-import orjson
 from flask import Blueprint, Response, request
 
 from api import intake, results
+from api.access import caller
 from api.documents import JobDocument, JobPage
 from api.errors import RequestFault
-from api.headers import json_response, known_revision, preferred_wait
-from api.openapi import LIST_PARAMETERS, operation
-from api.query import only_known_parameters
+from api.headers import known_revision, preferred_wait, this_request
+from api.openapi import operation
+from api.parameters import JOB_KINDS, LIST_PARAMETERS
+from api.query import limit_of, only_known_parameters
 from api.render import job_document, job_response
 from api.services import Services
+from api.tags import tagged
 from api.waiting import await_job, must_read, poll
+from shared.api_keys import Scope
+from shared.errors import JobFinished, JobNotFinished, StorageFailed
 from shared.job import Status
 from shared.storage import job_prefix
-
-KINDS: Final = ("predict", "batch", "train", "register")
 
 
 def routes(services: Services) -> Blueprint:
@@ -37,10 +39,17 @@ def _add_reading(blueprint: Blueprint, services: Services) -> None:
     store, settings = services.store, services.settings
 
     @blueprint.get("/jobs")
-    @operation("List jobs, newest first", tag="jobs", answers={200: JobPage}, query=LIST_PARAMETERS)
+    @operation(
+        "List jobs, newest first",
+        tag="jobs",
+        scope=Scope.JOBS_READ,
+        answers={200: JobPage, 304: None},
+        headers=("If-None-Match",),
+        query=LIST_PARAMETERS,
+    )
     def list_jobs() -> Response:
-        jobs, following = store.page(**list_filter())
-        response = json_response(orjson.dumps({"jobs": [job_document(job) for job in jobs], "next": following}))
+        jobs, following = store.page(owner=caller().owner, **list_filter())
+        response = tagged({"jobs": [job_document(job) for job in jobs], "next": following}, request)
         if following:
             arguments = request.args.copy()
             arguments["cursor"] = following
@@ -51,15 +60,17 @@ def _add_reading(blueprint: Blueprint, services: Services) -> None:
     @operation(
         "Read a job, or wait for its next change",
         tag="jobs",
+        scope=Scope.JOBS_READ,
         answers={200: JobDocument, 304: None},
         headers=("Prefer", "If-None-Match"),
     )
     def show(job_id: str) -> Response:
-        known, wait = known_revision(request), preferred_wait(request, settings.max_wait_seconds)
-        if request.headers.get("If-None-Match", "").strip() == "*":
-            store.read(job_id, with_result=False)
+        who, asked = caller(), this_request()
+        known, wait = known_revision(asked), preferred_wait(asked, settings.max_wait_seconds)
+        if asked.headers.get("If-None-Match", "").strip() == "*":
+            store.read(job_id, owner=who.owner, with_result=False)
             return Response(status=304)
-        job = poll(services, job_id, known) if wait is None else await_job(services, job_id, known, wait)
+        job = poll(services, job_id, who, known) if wait is None else await_job(services, job_id, who, known, wait)
         if job is None:
             return Response(status=304, headers={"ETag": f'"{known}"', "Retry-After": "1"})
         return job_response(job, 200)
@@ -67,15 +78,27 @@ def _add_reading(blueprint: Blueprint, services: Services) -> None:
 
 def _add_ending(blueprint: Blueprint, services: Services) -> None:
     @blueprint.post("/jobs/<job_id>/cancel")
-    @operation("Cancel a job", tag="jobs", answers={200: JobDocument, 202: JobDocument})
+    @operation(
+        "Cancel a job",
+        tag="jobs",
+        scope=(Scope.JOBS_WRITE, Scope.TRAIN),
+        answers={200: JobDocument, 202: JobDocument},
+        raises=(JobFinished,),
+    )
     def cancel(job_id: str) -> Response:
-        already = services.store.cancel(job_id)
-        return job_response(must_read(services, job_id), 200 if already else 202)
+        already = services.store.cancel(job_id, owner=caller().owner)
+        return job_response(must_read(services, job_id, caller().owner), 200 if already else 202)
 
     @blueprint.delete("/jobs/<job_id>")
-    @operation("Remove a finished job", tag="jobs", answers={204: None})
+    @operation(
+        "Remove a finished job",
+        tag="jobs",
+        scope=(Scope.JOBS_WRITE, Scope.TRAIN),
+        answers={204: None},
+        raises=(JobNotFinished, StorageFailed),
+    )
     def delete(job_id: str) -> Response:
-        if services.store.delete(job_id):
+        if services.store.delete(job_id, owner=caller().owner):
             services.storage.delete(job_prefix(job_id))
         return Response(status=204)
 
@@ -87,14 +110,13 @@ def list_filter() -> dict[str, Any]:
         RequestFault: a parameter is not allowed.
     """
     arguments = request.args
-    limit, status, kind = arguments.get("limit", "50"), arguments.get("status", ""), arguments.get("kind", "")
+    status, kind = arguments.get("status", ""), arguments.get("kind", "")
     only_known_parameters(*LIST_PARAMETERS)
-    if not re.fullmatch(r"[0-9]{1,3}", limit) or not 1 <= int(limit) <= 200:
-        raise RequestFault(400, "bad_parameter", f"limit must be a whole number from 1 to 200, not {limit[:20]}.")
+    limit = limit_of(50, 200)
     if status and status not in list(Status):
         raise RequestFault(400, "bad_parameter", f"status must be one of {', '.join(Status)}, not {status}.")
-    if kind not in ("", *KINDS):
-        raise RequestFault(400, "bad_parameter", f"kind must be one of {', '.join(KINDS)}, not {kind[:20]}.")
+    if kind not in ("", *JOB_KINDS):
+        raise RequestFault(400, "bad_parameter", f"kind must be one of {', '.join(JOB_KINDS)}, not {kind[:20]}.")
     after = arguments.get("created_after")
     try:
         created_after = None if after is None else datetime.fromisoformat(after)
@@ -108,7 +130,7 @@ def list_filter() -> dict[str, Any]:
     if cursor and not re.fullmatch(r"[1-9][0-9]{0,17}-[0-9]{1,18}", cursor):
         raise RequestFault(400, "bad_parameter", "cursor must be the `next` of an earlier page.")
     return {
-        "limit": int(limit),
+        "limit": limit,
         "cursor": cursor,
         "status": status,
         "kind": kind,

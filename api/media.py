@@ -7,6 +7,7 @@ from api.errors import RequestFault
 from shared.batch import Format, Input
 from shared.dialect import Dialect
 
+JSON: Final = "application/json"
 FORM: Final = "multipart/form-data"
 # None: the media type does not say.
 FORMATS: Final[Mapping[str, Format | None]] = {
@@ -36,7 +37,7 @@ UTF16_MARKS: Final = (b"\xff\xfe", b"\xfe\xff")
 
 def is_json(media_type: str) -> bool:
     """Whether it says JSON."""
-    return media_type == "application/json" or media_type.endswith("+json")
+    return media_type == JSON or media_type.endswith("+json")
 
 
 def format_by_name(name: str) -> Format | None:

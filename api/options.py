@@ -2,12 +2,14 @@
 
 import csv
 import difflib
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from werkzeug.datastructures import MultiDict
 
 from api.errors import RequestFault
+from api.parameters import Parameter, choice, said_in_a_query
 from api.wire import BatchRequest, loads
 from shared.batch import BatchOptions, Input
 from shared.manifest import Manifest
@@ -23,26 +25,32 @@ NUMBERS: Final[Mapping[str, Callable[[str], int | float]]] = {
     "deadline_seconds": float,
     "held_out": float,
 }
+# Python would take 1_000, and digits of other scripts, too.
+NUMBER: Final = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 # Of a training, as JSON within the query.
 OBJECTS: Final = ("recipe", "gate")
 FLAGS: Final = {"true": True, "1": True, "false": False, "0": False}
 FLAG_NAMES: Final = ("header", "keep_failed_rows")
 
 
-def query_of(model: type[FileOptions]) -> dict[str, str]:
+def query_of(model: type[FileOptions]) -> dict[str, Parameter]:
     """The parameters that say in a query what the body would say of a file."""
-    stated = {"format": InputRequest.model_fields["format"].description or ""}
-    fields = {name: field.description or "" for name, field in model.model_fields.items()}
-    return stated | {name: text for name, text in fields.items() if name not in ("input", "metadata")}
+    fields = said_in_a_query(model, flags=FLAG_NAMES, documents=OBJECTS)
+    if "webhook" in fields:
+        fields["webhook"] = Parameter(text="where the end of the job is told", schema={"type": "string"})
+    stated = {"format": said_in_a_query(InputRequest)["format"]}
+    return stated | {name: parameter for name, parameter in fields.items() if name not in ("input", "metadata")}
 
 
-QUERY: Final[Mapping[str, str]] = query_of(BatchRequest)
+QUERY: Final[Mapping[str, Parameter]] = query_of(BatchRequest)
 # Of a training; where the path names the model, kind and model are left out.
-TRAIN_QUERY: Final[Mapping[str, str]] = {
-    name: f"{text}; as JSON" if name in OBJECTS else text for name, text in query_of(TrainRequest).items()
+TRAIN_QUERY: Final[Mapping[str, Parameter]] = query_of(TrainRequest)
+FILE_QUERY: Final[Mapping[str, Parameter]] = {
+    **TRAIN_QUERY,
+    **QUERY,
+    "kind": Parameter(text="train; by default batch", schema=choice("batch", "train")),
 }
-FILE_QUERY: Final[Mapping[str, str]] = {**TRAIN_QUERY, **QUERY, "kind": "train; by default batch"}
-RETRAIN_QUERY: Final = {name: text for name, text in TRAIN_QUERY.items() if name not in ("kind", "model")}
+RETRAIN_QUERY: Final = {name: one for name, one in TRAIN_QUERY.items() if name not in ("kind", "model")}
 
 
 def kind_of(raw: Any, *, with_file: bool = False) -> str:
@@ -83,26 +91,36 @@ def form_options(job: bytes) -> Any:
     return raw
 
 
-def query_options(query: MultiDict[str, str], known: Mapping[str, str] = QUERY) -> dict[str, Any]:
+def query_options(query: MultiDict[str, str], known: Mapping[str, Parameter] = QUERY) -> dict[str, Any]:
     """The options in a query, as JSON would say them; `known` are the parameters that are options.
 
     Raises:
-        RequestFault: a parameter is there twice.
+        RequestFault: a parameter is there twice, or cannot be read.
     """
     options: dict[str, Any] = {}
     for name in query.keys() & known.keys():
         values = query.getlist(name)
         if name == "include":
-            # As in a line of CSV: a name with a comma stands in quotes.
-            names = [column for row in csv.reader(values) for column in row]
+            names = _listed(values)
             options[name] = "all" if names == ["all"] else names
         elif len(values) > 1:
             raise RequestFault(400, "bad_parameter", f"{name} is there twice.")
         elif name == "format":
             options["input"] = {"format": values[0]}
+        elif name == "webhook":
+            options[name] = {"url": values[0]}
         else:
             options[name] = _typed(name, values[0])
     return options
+
+
+def _listed(values: list[str]) -> list[str]:
+    """Column names as in lines of CSV: a name with a comma or a line break stands in quotes."""
+    try:
+        return [column for row in csv.reader(values) for column in row]
+    except csv.Error as error:
+        message = "include must be column names with commas between them; put a name with a line break in quotes."
+        raise RequestFault(400, "bad_parameter", message) from error
 
 
 def _typed(name: str, value: str) -> Any:
@@ -111,7 +129,7 @@ def _typed(name: str, value: str) -> Any:
         return FLAGS.get(value.lower(), value)
     if name in OBJECTS:
         return loads(value.encode(), f"The parameter {name}")
-    if name in NUMBERS:
+    if name in NUMBERS and NUMBER.fullmatch(value):
         try:
             return NUMBERS[name](value)
         except ValueError:

@@ -1,8 +1,22 @@
 """Query parameters that several routes read."""
 
+import re
+
 from flask import request
 
 from api.errors import RequestFault
+
+
+def limit_of(default: int, most: int) -> int:
+    """The parameter `limit`: how many entries are wanted.
+
+    Raises:
+        RequestFault: it is no number from 1 to `most`, which is less than 1,000.
+    """
+    given = request.args.get("limit", str(default))
+    if not re.fullmatch(r"[0-9]{1,3}", given) or not 1 <= int(given) <= most:
+        raise RequestFault(400, "bad_parameter", f"limit must be a whole number from 1 to {most}, not {given[:20]}.")
+    return int(given)
 
 
 def only_known_parameters(*known: str) -> None:
@@ -13,8 +27,8 @@ def only_known_parameters(*known: str) -> None:
     """
     unknown = sorted(set(request.args) - set(known))
     if unknown:
-        there = ", ".join(known)
-        raise RequestFault(400, "unknown_parameter", f"{unknown[0][:100]} is not a parameter; there are {there}.")
+        there = f"there are {', '.join(known)}" if known else "there are none"
+        raise RequestFault(400, "unknown_parameter", f"{unknown[0][:100]} is not a parameter; {there}.")
 
 
 def flag(name: str) -> bool:

@@ -11,8 +11,9 @@ from api.downloads import served_type
 from api.headers import JsonResponse, json_response
 from shared.aliases import AliasState
 from shared.batch import BatchOptions, Input
+from shared.delivery import delivery_id
 from shared.files import StoredFile
-from shared.job import Job, Spec, Status
+from shared.job import Job, Status, timestamp
 from shared.registry import Manifest, Model
 from shared.residence import Resident
 from shared.training import TrainOptions
@@ -20,23 +21,6 @@ from shared.training import TrainOptions
 MEDIA_TYPE: Final = "application/json"
 # What the scripts call the stages of any job, in the words of a training.
 TRAIN_PHASES: Final = {"validating": "loading", "scoring": "fitting", "finalising": "fitting"}
-
-
-def timestamp(moment: datetime | None) -> str | None:
-    """RFC 3339 in UTC with milliseconds."""
-    return None if moment is None else moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
-
-
-def pinned(spec: Spec) -> dict[str, Any]:
-    """The model of a job."""
-    version, sha256 = spec.version or None, spec.sha256 or None
-    return {"requested": spec.requested, "name": spec.model, "version": version, "sha256": sha256}
-
-
-def counts(job: Job) -> dict[str, int | None]:
-    """The rows of a job."""
-    c = job.counts
-    return {"total": c.total, "pending": c.pending, "succeeded": c.succeeded, "failed": c.failed, "skipped": c.skipped}
 
 
 def eta_seconds(job: Job) -> float | None:
@@ -85,19 +69,19 @@ def phase(job: Job) -> str | None:
 
 def job_document(job: Job) -> dict[str, Any]:
     """A job; the predictions are taken over as the bytes that they are."""
-    spec = job.spec
+    spec, done = job.spec, job.done
     return {
         "id": job.id,
         "kind": job.kind,
         "status": job.status.value,
-        "done": job.done,
+        "done": done,
         "phase": phase(job) if job.status is Status.RUNNING else None,
         "revision": job.revision,
-        "model": pinned(spec),
+        "model": spec.pinned(),
         "method": spec.method,
         "top_k": spec.top_k,
         "priority": spec.priority,
-        "counts": counts(job),
+        "counts": job.counts.to_dict(),
         "progress": {
             "fraction": fraction(job),
             "fits": None if job.fits is None else {"done": job.fits[0], "total": job.fits[1]},
@@ -120,6 +104,7 @@ def job_document(job: Job) -> dict[str, Any]:
         "errors": list(job.errors),
         "warnings": list(job.warnings),
         "metadata": spec.metadata,
+        "webhook": spec.webhook,
         "links": _links(job),
     }
 
@@ -127,29 +112,25 @@ def job_document(job: Job) -> dict[str, Any]:
 def job_response(job: Job, status: int) -> JsonResponse:
     """A job with its ETag, and when to look again."""
     response = json_response(orjson.dumps(job_document(job)), status)
-    response.headers["ETag"] = f'"{job.revision}"'
+    # `add` and not `[]`, which looks through all that are there; nobody has set these.
+    response.headers.add("ETag", f'"{job.revision}"')
     if not job.done:
-        response.headers["Retry-After"] = str(retry_after_seconds(job))
+        response.headers.add("Retry-After", str(retry_after_seconds(job)))
     return response
 
 
 def _links(job: Job) -> dict[str, str]:
     base = f"/jobs/{job.id}"
-    names = ["events"]
-    if not job.done:
+    names, done = ["events"], job.done
+    if not done:
         names.append("cancel")
     else:
         # The check of an artifact cannot be retried: see api/retry.py.
-        names += ["errors"] if job.kind == "register" else ["retry", "errors"]
-        if "result" in job.outputs or job.registered or (job.kind == "predict" and _complete(job)):
-            names.append("result")
-        if "manifest" in job.outputs:
-            names.append("manifest")
-    return {"self": base} | {name: f"{base}/{name}" for name in names}
-
-
-def _complete(job: Job) -> bool:
-    return job.status in (Status.SUCCEEDED, Status.PARTIALLY_SUCCEEDED)
+        names += [*(["retry"] if job.kind != "register" else []), *job.readable]
+    links = {"self": base} | {name: f"{base}/{name}" for name in names}
+    if done and job.spec.webhook:
+        links["delivery"] = f"/webhooks/deliveries/{delivery_id(job.id)}"
+    return links
 
 
 def _result(job: Job) -> dict[str, Any] | None:
@@ -160,7 +141,7 @@ def _result(job: Job) -> dict[str, Any] | None:
         return {"href": link, "media_type": served_type(output)} | known
     if job.registered is not None:
         return {"href": link} | job.registered
-    if job.kind != "predict" or not _complete(job):
+    if job.kind != "predict" or not job.complete:
         return None
     if job.predictions is not None:
         return {"predictions": orjson.Fragment(job.predictions)}
@@ -227,32 +208,37 @@ def result_document(job: Job, predictions: bytes) -> dict[str, Any]:
     """A result by itself, with the exact version that made it."""
     return {
         "job_id": job.id,
-        "model": pinned(job.spec),
-        "counts": counts(job),
+        "model": job.spec.pinned(),
+        "counts": job.counts.to_dict(),
         "warnings": list(job.warnings),
         "errors": list(job.errors),
         "predictions": orjson.Fragment(predictions),
     }
 
 
-def version_document(manifest: Manifest) -> dict[str, Any]:
-    """A version."""
+def version_document(manifest: Manifest, *, own: bool = True) -> dict[str, Any]:
+    """A version; if it is not the reader's `own`, without where its rows came from."""
     document = manifest.to_dict()
+    if not own and "input" in document["data"]:
+        where = {"name": "", "file_id": None, "uri": None}
+        document["data"] = document["data"] | {"input": document["data"]["input"] | where}
+    del document["schema"]  # of how it is kept
     here = f"/models/{document.pop('model')}"
     return document | {"links": {"self": f"{here}/versions/{manifest.version}", "model": here}}
 
 
-def model_document(model: Model, residents: Sequence[Resident] | None = None) -> dict[str, Any]:
+def model_document(model: Model, residents: Sequence[Resident] | None = None, *, own: bool = True) -> dict[str, Any]:
     """A model with its versions, newest first, and if `residents` are given with where they are loaded.
 
     The training profiles of versions are large, and only in a version by itself.
     """
-    versions = [version_document(manifest) for manifest in model.versions]
+    versions = [version_document(manifest, own=own) for manifest in model.versions]
     for version in versions:
         del version["profile"]
     here = f"/models/{model.name}"
     links = {"self": here, "schedule": f"{here}/schedule", "drift": f"{here}/drift"}
-    document = {"name": model.name, "aliases": model.aliases, "versions": versions, "links": links}
+    document: dict[str, Any] = {"name": model.name, "owner": model.owner}
+    document |= {"aliases": model.aliases, "versions": versions, "links": links}
     if residents is not None:
         document["loaded"] = [told for resident in residents if (told := resident.of(model.name))]
     return document

@@ -1,15 +1,20 @@
 """The routes of what a finished job gave: its result, its failed rows, and over a file its manifest."""
 
+from http import HTTPStatus
+
 import orjson
 from flask import Blueprint, Response, request
 
+from api.access import caller
 from api.documents import RegisteredDocument, ResultDocument
 from api.downloads import serve
+from api.errors import RequestFault
 from api.headers import json_response
 from api.openapi import operation
 from api.render import result_document
 from api.services import Services
 from api.waiting import must_read
+from shared.api_keys import Scope
 from shared.errors import NoResult, ResultNotReady
 from shared.job import Job
 from shared.storage import result_key
@@ -26,6 +31,7 @@ def add_routes(blueprint: Blueprint, services: Services) -> None:
         "The result by itself; of a job over a file the file, also what a failed or cancelled one had done; of a "
         "training the version that it made",
         tag="jobs",
+        scope=Scope.JOBS_READ,
         answers={200: (ResultDocument, RegisteredDocument), 206: None, 304: None},
         headers=CONDITIONS,
         downloads=True,
@@ -33,7 +39,7 @@ def add_routes(blueprint: Blueprint, services: Services) -> None:
     def result(job_id: str) -> Response:
         job = finished(services, job_id)
         if "result" in job.outputs:
-            return serve(services.storage, job.outputs["result"], request)
+            return serve(services.storage, job.outputs["result"], request, services.downloads)
         if job.registered is not None:
             return json_response(orjson.dumps({"job_id": job.id} | job.registered))
         if not job.has_result:
@@ -45,13 +51,14 @@ def add_routes(blueprint: Blueprint, services: Services) -> None:
     @operation(
         "The failed rows, one JSON line each",
         tag="jobs",
+        scope=Scope.JOBS_READ,
         answers={200: NDJSON, 206: None, 304: None},
         headers=CONDITIONS,
     )
     def errors(job_id: str) -> Response:
         job = finished(services, job_id)
         if "errors" in job.outputs:
-            return serve(services.storage, job.outputs["errors"], request)
+            return serve(services.storage, job.outputs["errors"], request, services.downloads)
         # Of a file that could not be read at all the job has faults that are no row's.
         rows = (error for error in job.errors if "row" in error)
         return json_response(b"".join(orjson.dumps(error) + b"\n" for error in rows), media_type=NDJSON)
@@ -60,13 +67,14 @@ def add_routes(blueprint: Blueprint, services: Services) -> None:
     @operation(
         "What a job over a file read and wrote, with checksums; 409 no_result for a job without files",
         tag="jobs",
+        scope=Scope.JOBS_READ,
         answers={200: dict, 206: None, 304: None},
         headers=CONDITIONS,
     )
     def manifest(job_id: str) -> Response:
         job = finished(services, job_id)
         if "manifest" in job.outputs:
-            return serve(services.storage, job.outputs["manifest"], request)
+            return serve(services.storage, job.outputs["manifest"], request, services.downloads)
         if job.kind == "predict":
             raise NoResult("Only a job over a file has a manifest; this one's rows came with the request.")
         if job.kind == "register":
@@ -87,7 +95,7 @@ def finished(services: Services, job_id: str) -> Job:
     Raises:
         ResultNotReady, JobNotFound, JobGone, StoreUnavailable
     """
-    job = must_read(services, job_id)
+    job = must_read(services, job_id, caller().owner)
     if not job.done:
         raise ResultNotReady
     return job
@@ -106,6 +114,7 @@ def predictions_response(services: Services, job: Job) -> Response:
     """The result of a job whose rows came with the request, or a range of it.
 
     Raises:
+        RequestFault: 412.
         StorageFailed
     """
     body = orjson.dumps(result_document(job, stored_predictions(services, job)))
@@ -118,4 +127,7 @@ def predictions_response(services: Services, job: Job) -> Response:
         # would answer both with 416.
         environ.pop("HTTP_RANGE", None)
     response.make_conditional(environ, accept_ranges=True, complete_length=len(body))
+    if response.status_code == HTTPStatus.PRECONDITION_FAILED:
+        etag = response.headers["ETag"]
+        raise RequestFault(412, "precondition_failed", f"If-Match names another version; this is {etag}.")
     return response

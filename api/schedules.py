@@ -6,17 +6,20 @@ import orjson
 from flask import Blueprint, Response, request
 from pydantic import BaseModel, ConfigDict, Field
 
+from api.access import caller
 from api.batches import from_reference
+from api.changes import check_change, is_own, named
 from api.headers import expected_revisions, json_response
 from api.intake import origin_of
 from api.openapi import operation
-from api.render import timestamp
 from api.services import Services
 from api.submission import Origin
 from api.wire import parse, read_json
+from shared.api_keys import Scope
 from shared.cron import Cron, check_time_zone
 from shared.drift import MOST_WINDOWS
-from shared.errors import ScheduleNotFound
+from shared.errors import ModelNotFound, ScheduleChanged, ScheduleNotFound, StorageFailed
+from shared.job import timestamp
 from shared.requests import TrainingRequest, TrainRequest, fault
 from shared.schedule import DriftPolicy, Run, Schedule, ScheduleRecord
 
@@ -24,6 +27,8 @@ from shared.schedule import DriftPolicy, Run, Schedule, ScheduleRecord
 MOST_BYTES: Final = 64 * 2**10
 # What of a schedule is not the training itself.
 TIMING: Final = frozenset({"cron", "time_zone", "when_drifted", "enabled"})
+# What is nobody else's business than the owner's: a URL may hold a secret, and files by `uri` are there for everybody.
+PRIVATE: Final = ("webhook", "metadata", "input")
 
 
 class PolicyRequest(BaseModel):
@@ -84,20 +89,29 @@ def routes(services: Services) -> Blueprint:
     @operation(
         "Train a model by the clock, or when its data drifted",
         tag="models",
+        scope=Scope.TRAIN,
         answers={200: ScheduleDocument},
         body=ScheduleRequest,
         headers=("If-Match",),
+        raises=(ModelNotFound, StorageFailed),
     )
     def put(name: str) -> Response:
         wanted = parse(ScheduleRequest, read_json(request))
         registry.model(name)  # it must exist
+        check_change(registry, caller(), name)
         schedule = checked(services, origin_of(request), wanted, name)
         schedules.put(name, schedule, expected=expected_revisions(request))
         schedules.save(name)
         return schedule_response(schedules.get(name))
 
     @blueprint.get("/models/<name>/schedule")
-    @operation("Read a model's schedule, its next run and its last one", tag="models", answers={200: ScheduleDocument})
+    @operation(
+        "Read a model's schedule, its next run and its last one",
+        tag="models",
+        scope=Scope.MODELS_READ,
+        answers={200: ScheduleDocument},
+        raises=(ScheduleNotFound,),
+    )
     def show(name: str) -> Response:
         try:
             return schedule_response(schedules.get(name))
@@ -106,8 +120,16 @@ def routes(services: Services) -> Blueprint:
             raise
 
     @blueprint.delete("/models/<name>/schedule")
-    @operation("Remove a model's schedule; its jobs go on", tag="models", answers={204: None}, headers=("If-Match",))
+    @operation(
+        "Remove a model's schedule; its jobs go on",
+        tag="models",
+        scope=Scope.TRAIN,
+        answers={204: None},
+        headers=("If-Match",),
+        raises=(ScheduleNotFound, ScheduleChanged),
+    )
     def delete(name: str) -> Response:
+        check_change(registry, caller(), name)
         try:
             schedules.delete(name, expected=expected_revisions(request))
         except ScheduleNotFound:
@@ -149,6 +171,9 @@ def checked(services: Services, origin: Origin, wanted: ScheduleRequest, model: 
         time_zone=wanted.time_zone,
         when_drifted=None if policy is None else DriftPolicy(windows=policy.windows, drifted=policy.drifted),
         enabled=wanted.enabled,
+        owner=origin.caller.owner,
+        submitted_by=named(origin.caller),
+        any_model=origin.caller.may(Scope.ADMIN),
         train=train,
     )
 
@@ -161,9 +186,12 @@ def schedule_response(record: ScheduleRecord) -> Response:
 
 
 def schedule_document(record: ScheduleRecord) -> dict[str, Any]:
-    """A schedule as clients read it; what the client left out is shown as it is by default."""
+    """A schedule as the caller reads it; what the client left out is shown as it is by default."""
     schedule, policy = record.schedule, record.schedule.when_drifted
     training = dict(schedule.train)
+    own = is_own(caller(), schedule.owner)
+    if not own:
+        training |= dict.fromkeys(PRIVATE)
     for name, field in ScheduleRequest.model_fields.items():
         if isinstance(field.default, BaseModel):
             training[name] = field.default.model_dump() | training.get(name, {})
@@ -182,7 +210,9 @@ def schedule_document(record: ScheduleRecord) -> dict[str, Any]:
         **training,
         "revision": record.revision,
         "next_run_at": timestamp(record.next_run_at),
-        "last_run": None if record.last_run is None else run_document(record.last_run),
+        "last_run": None
+        if record.last_run is None
+        else run_document(record.last_run) | ({} if own else {"message": None}),
         "links": links,
     }
 

@@ -2,31 +2,38 @@
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
 import orjson
 import structlog
 
+from api.access import Caller
 from api.errors import RequestFault
 from api.instances import instances_of
 from api.services import Services
 from api.uploads import discard
 from api.wire import BatchRequest, JobRequest
+from shared.api_keys import Scope
 from shared.errors import InvalidRequest, ModelNotFound, ServiceError, StoreUnavailable
+from shared.frozen import frozen
 from shared.job import Counts, Job, Spec, Status, new_job_id
+from shared.owner import DEFAULT_OWNER
 from shared.queue import ONLINE
 from shared.records import Accepted, AliasMoved, Submission
 from shared.registry import Manifest, Resolved
-from shared.requests import fault
+from shared.requests import WebhookRequest, fault
 from shared.settings import Settings
+from shared.submit_span import submitted
+from shared.tracing import TRACING, trace_id
 
 log = structlog.get_logger()
 
 LONGEST_KEY: Final = 255
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@frozen
 class Origin:
     """The HTTP request that a job comes from."""
 
@@ -34,6 +41,7 @@ class Origin:
     traceparent: str | None  # the trace that the client takes part in
     key: str | None  # Idempotency-Key
     target: tuple[bytes, ...]  # path and query
+    caller: Caller
 
     def idempotency(self, *parts: bytes) -> tuple[str, str] | None:
         """Digests of the key and of the request with this body; None without a key.
@@ -41,10 +49,10 @@ class Origin:
         Raises:
             RequestFault: the key is empty or too long.
         """
-        return None if self.key is None else idempotency_of(self.key, *self.target, *parts)
+        return None if self.key is None else idempotency_of(self.key, *self.target, *parts, owner=self.caller.owner)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@frozen
 class Draft:
     """A checked job that is not stored yet."""
 
@@ -55,9 +63,8 @@ class Draft:
 def draft(
     services: Services,
     request: JobRequest,
+    origin: Origin,
     *,
-    request_id: str,
-    traceparent: str | None,
     idempotency: tuple[str, str] | None = None,
     fresh: bool = False,
 ) -> Submission:
@@ -66,14 +73,14 @@ def draft(
     Args:
         services: the process's.
         request: the body.
-        request_id: of the HTTP request.
-        traceparent: the trace that the client takes part in.
+        origin: the HTTP request.
         idempotency: digests of key and request.
         fresh: look up where an alias points instead of remembering it.
 
     Raises:
-        InvalidRequest, ModelNotFound, StoreUnavailable
+        Forbidden, InvalidRequest, ModelNotFound, StoreUnavailable
     """
+    origin.caller.need(Scope.JOBS_WRITE)
     resolved = services.registry.resolve(request.model, fresh=fresh)
     try:
         rows = checked_rows(services, request, resolved)
@@ -85,7 +92,7 @@ def draft(
         resolved = newest
         rows = checked_rows(services, request, resolved)
     manifest = resolved.manifest
-    spec = spec_of(services, request, manifest, request_id, traceparent)
+    spec = spec_of(services, request, manifest, origin)
     return Submission(
         id=new_job_id(),
         spec=spec,
@@ -96,6 +103,7 @@ def draft(
         ttl_seconds=checked_ttl(request.result_ttl_seconds, services.settings),
         deadline_seconds=request.deadline_seconds,
         idempotency=idempotency,
+        limits=origin.caller.limits,
     )
 
 
@@ -103,8 +111,7 @@ def spec_of(
     services: Services,
     wanted: JobRequest | BatchRequest,
     manifest: Manifest,
-    request_id: str,
-    traceparent: str | None,
+    origin: Origin,
 ) -> Spec:
     """What never changes about a job on this version.
 
@@ -119,9 +126,11 @@ def spec_of(
         method=wanted.method,
         top_k=wanted.top_k,
         priority=wanted.priority,
-        request_id=request_id,
-        traceparent=traceparent,
+        request_id=origin.request_id,
+        traceparent=origin.traceparent,
+        owner=origin.caller.owner,
         metadata=checked_metadata(wanted.metadata, services.settings.max_metadata_bytes),
+        webhook=checked_webhook(services, wanted.webhook, origin.caller.owner),
     )
 
 
@@ -166,8 +175,20 @@ def checked_metadata(metadata: dict[str, Any] | None, most_bytes: int) -> dict[s
     return metadata
 
 
-def idempotency_of(key: str, *parts: bytes) -> tuple[str, str]:
-    """Digests of an Idempotency-Key and of the request that it stands for.
+def checked_webhook(services: Services, wanted: WebhookRequest | None, owner: str) -> dict[str, Any] | None:
+    """Where the end of a job is told, if that can be.
+
+    Raises:
+        InvalidRequest, WebhookSecretMissing, LimitReached, StoreUnavailable
+    """
+    if wanted is None:
+        return None
+    services.webhooks.check(owner, wanted.url)
+    return wanted.model_dump()
+
+
+def idempotency_of(key: str, *parts: bytes, owner: str = DEFAULT_OWNER) -> tuple[str, str]:
+    """Digests of an owner's Idempotency-Key and of the request that it stands for.
 
     Raises:
         RequestFault: the key is empty or too long.
@@ -177,7 +198,8 @@ def idempotency_of(key: str, *parts: bytes) -> tuple[str, str]:
     digest = hashlib.sha256()
     for part in parts:
         digest.update(len(part).to_bytes(8, "big") + part)
-    return hashlib.sha256(key.encode()).hexdigest(), digest.hexdigest()
+    whose = b"" if owner == DEFAULT_OWNER else b"%s\0" % owner.encode()
+    return hashlib.sha256(whose + key.encode()).hexdigest(), digest.hexdigest()
 
 
 def submit(services: Services, job: Submission, again: Callable[[], Submission]) -> tuple[Submission, Accepted]:
@@ -197,7 +219,10 @@ def submit(services: Services, job: Submission, again: Callable[[], Submission])
     """
     upload, job_id = job.upload, job.id
     try:
-        job, accepted = _stored(services, job, again)
+        if TRACING.on:
+            job, accepted = submitted(job, partial(_stored, services), again)
+        else:
+            job, accepted = _stored(services, job, again)
     except StoreUnavailable:
         raise  # it may have been stored all the same: what was not is removed by the janitor
     except ServiceError:
@@ -213,7 +238,8 @@ def submit(services: Services, job: Submission, again: Callable[[], Submission])
             model=f"{job.spec.model}@{job.spec.version}",
             rows=job.total,
             request_id=job.spec.request_id,
-            **({"traceparent": job.spec.traceparent} if job.spec.traceparent else {}),
+            **({} if job.spec.owner == DEFAULT_OWNER else {"owner": job.spec.owner}),
+            **trace_id(job.spec.traceparent),
         )
     if accepted.ring:
         ring(services, job.queue)
@@ -236,7 +262,10 @@ def _stored(services: Services, job: Submission, again: Callable[[], Submission]
 def ring(services: Services, queue: str) -> None:
     """Ring; a bell that cannot be rung is rung by the janitor, since the job is already kept."""
     try:
-        services.doorbell.ring(queue)
+        if TRACING.on:
+            TRACING.run("foretell.doorbell", {"messaging.destination.name": queue}, services.doorbell.ring, queue)
+        else:
+            services.doorbell.ring(queue)
     except Exception as error:  # noqa: BLE001  # whatever the broker's client raises
         log.warning("doorbell.not_rung", error=type(error).__name__)
 

@@ -9,13 +9,16 @@ from api.documents import JobDocument, ValidationDocument
 from api.headers import preferred_wait
 from api.intake import VALIDATE_ONLY, accept, origin_of, validation
 from api.media import FORM, FORMATS, is_json, unsupported
-from api.openapi import JOB_HEADERS, operation
+from api.openapi import operation
 from api.options import RETRAIN_QUERY
+from api.parameters import JOB_HEADERS
 from api.query import flag, only_known_parameters
+from api.repeats import unless_repeated
 from api.services import Services
 from api.submission import Draft
 from api.uploads import answer_early
-from api.wire import read_json
+from api.wire import read_json, whole_body
+from shared.api_keys import Scope
 from shared.requests import TrainingRequest
 
 SUMMARY: Final = "Train a challenger on new rows, and promote it if it is better; the file may come along, as for a job"
@@ -30,6 +33,7 @@ def routes(services: Services) -> Blueprint:
     @operation(
         SUMMARY,
         tag="models",
+        scope=Scope.TRAIN,
         body=TrainingRequest,
         answers={200: (JobDocument, ValidationDocument), 202: JobDocument},
         headers=JOB_HEADERS,
@@ -37,11 +41,10 @@ def routes(services: Services) -> Blueprint:
         upload="job",
     )
     def retrain(name: str) -> Response:
-        validate_only = flag("validate_only")
-        drafted = draft_of(services, request, name, validate_only=validate_only)
-        if validate_only:
-            return validation(services, drafted.first)
-        return accept(services, drafted, preferred_wait(request, services.settings.max_wait_seconds))
+        if flag("validate_only"):
+            return validation(services, draft_of(services, request, name, validate_only=True).first)
+        wait = preferred_wait(request, services.settings.max_wait_seconds)
+        return accept(services, lambda: draft_of(services, request, name, validate_only=False), wait)
 
     return blueprint
 
@@ -61,4 +64,5 @@ def draft_of(services: Services, request: Request, name: str, *, validate_only: 
     only_known_parameters(*VALIDATE_ONLY)
     if media_type == FORM:
         return from_form(services, origin, request, validate_only=validate_only, trained=name)
-    return from_reference(services, origin, wanted_of(read_json(request), name), request.get_data())
+    wanted, body = wanted_of(read_json(request), name), whole_body(request)
+    return unless_repeated(services, origin, body, lambda: from_reference(services, origin, wanted, body))

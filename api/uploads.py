@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from typing import IO, Final
 
 import structlog
-from flask import Request, Response, g, request
+from flask import Request, Response, g
 from werkzeug.exceptions import ClientDisconnected
 
+from api.allowance import Allowance
 from api.digests import Digests
 from api.errors import RequestFault
+from api.headers import here, this_request
 from api.media import COMPRESSED, PARQUET, is_json
 from api.services import Services
 from shared.errors import InvalidRequest, ServiceError, StoreUnavailable
@@ -28,6 +30,8 @@ HEAD_BYTES: Final = 2**20
 KEEP_SECONDS: Final = 30
 # How long a client has to notice that it was answered before it had sent all.
 DRAIN_SECONDS: Final = 2
+# So few at a time, since a read of them cannot be interrupted, however slowly they come.
+DRAINED_BYTES: Final = 1024
 EMPTY: Final = "The file is empty; send at least a row."
 
 # Looks at the first bytes, and whether they are all; False: more of them are needed.
@@ -35,8 +39,8 @@ Examine = Callable[[bytes, bool], bool]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Body:
-    """A request's body."""
+class Incoming:
+    """The body of a request that brings a file."""
 
     blocks: Iterator[bytes]
     bounded: bool  # a body that is cut off is noticed at its end
@@ -52,14 +56,25 @@ class Received:
     head: bytes  # at most HEAD_BYTES
 
 
-def body_of(request: Request, most_bytes: int) -> Body:
+def body_of(
+    services: Services, request: Request, most_bytes: int, *, beside: int = 0, is_repeat: bool = False
+) -> Incoming:
     """The body of a request that brings a file; its blocks are compared with Content-Length and digests at their end.
+
+    Args:
+        services: the process's.
+        request: the request.
+        most_bytes: of the file.
+        beside: bytes that a form may have beside its file.
+        is_repeat: it came before, and is taken whatever its owner has used up of the day and of storage.
 
     Raises:
         RequestFault: 413, 415 for an encoding, 400 for a malformed digest; from the blocks 413, and 400 for a body that
             is not what was announced.
+        LimitReached, StoreUnavailable, StoreFull: also from the blocks.
     """
     g.body_read = False
+    most_bytes += beside
     request.max_content_length = most_bytes + BLOCK_BYTES  # Flask's own limit, which is for bodies in memory
     length, encoding = request.content_length, request.headers.get("Content-Encoding", "identity").strip().lower()
     if length is not None and length > most_bytes:
@@ -69,20 +84,22 @@ def body_of(request: Request, most_bytes: int) -> Body:
             415, "unsupported_encoding", f"Content-Encoding may be gzip, zstd or identity, not {encoding[:40]}."
         )
     digests = Digests(request.headers)
-    return Body(
-        blocks=_blocks(request, digests, most_bytes),
+    allowance = Allowance(services, length, beside, is_repeat=is_repeat)
+    return Incoming(
+        blocks=_blocks(request, allowance, digests, most_bytes),
         bounded=length is not None or digests.announced,
         encoding=encoding,
     )
 
 
-def _blocks(request: Request, digests: Digests, most_bytes: int) -> Iterator[bytes]:
+def _blocks(request: Request, allowance: Allowance, digests: Digests, most_bytes: int) -> Iterator[bytes]:
     came, length = 0, request.content_length
     while block := _read(request):
         g.body_begun = True
         came += len(block)
         if came > most_bytes:
             raise _too_large(most_bytes)
+        allowance.spend(len(block))
         digests.update(block)
         yield block
     g.body_read = True
@@ -108,14 +125,16 @@ def answer_early(response: Response) -> Response:
     What a client still sends while it gets the answer is read and thrown away for a moment: a connection that is closed
     with unread bytes is reset, and the answer may be lost with it. curl, requests and httpx stop by themselves.
     """
+    request = this_request()
     # JSON is read before anything else is looked at.
     nothing_comes = request.content_length in (0, None) and "Transfer-Encoding" not in request.headers
-    if g.get("body_read", nothing_comes or is_json(request.mimetype)):
+    if here().get("body_read", nothing_comes or is_json(request.mimetype)):
         return response
     response.headers["Connection"] = "close"
     # Who expects 100-continue and has not been told to go on sends nothing, so that reading would wait for ever.
     waits = "Expect" in request.headers and not g.get("body_begun")
-    if request.environ.get("wsgi.input_terminated") and not waits:
+    # Nor is anything read for somebody who was not let in: it would hold a thread.
+    if request.environ.get("wsgi.input_terminated") and not waits and "caller" in g:
         body = response.get_data()
         response.headers["Content-Length"] = str(len(body))
         response.response = _drained(body, request.environ["wsgi.input"])
@@ -125,9 +144,12 @@ def answer_early(response: Response) -> Response:
 def _drained(body: bytes, rest: IO[bytes]) -> Iterator[bytes]:
     yield body
     end = time.monotonic() + DRAIN_SECONDS
-    with suppress(OSError):
-        while time.monotonic() < end and rest.read(BLOCK_BYTES):
-            pass
+    try:
+        with suppress(OSError, ServiceError, RequestFault):  # too many bodies are read, or this one is too slow
+            while time.monotonic() < end and rest.read(DRAINED_BYTES):
+                pass
+    finally:
+        rest.close()
 
 
 class Head:

@@ -13,8 +13,10 @@ import redis
 import structlog
 from redis.exceptions import OutOfMemoryError
 
-from shared.errors import JobGone, StoreUnavailable, TooManyStreams
+from api.places import OwnersPlaces
+from shared.errors import JobGone, LimitReached, StoreUnavailable, TooManyStreams
 from shared.job import Job
+from shared.owner import DEFAULT_OWNER
 from shared.store import JobStore
 
 log = structlog.get_logger()
@@ -27,13 +29,18 @@ TURN_SECONDS: Final = 1.0
 SIGN_SECONDS: Final = 10
 
 
+class End:
+    """Wakes who waits, without news."""
+
+
 class Watch:
     """News of one job."""
 
     def __init__(self, job_id: str, *, every_change: bool) -> None:
         self.job_id = job_id
         self.every_change = every_change
-        self.news: SimpleQueue[Job | None] = SimpleQueue()  # None: the job is gone
+        self.ended = False  # nobody shall wait any more
+        self.news: SimpleQueue[Job | End | None] = SimpleQueue()  # None: the job is gone
 
     def next(self, seconds: float) -> Job | None:
         """The next snapshot, or None after `seconds`.
@@ -42,12 +49,19 @@ class Watch:
             JobGone: it was deleted, or has expired, meanwhile.
         """
         try:
-            job = self.news.get(timeout=max(0.0, seconds))
+            job = self.news.get(timeout=0.0 if self.ended else max(0.0, seconds))
         except Empty:
+            return None
+        if isinstance(job, End):
             return None
         if job is None:
             raise JobGone
         return job
+
+    def end(self) -> None:
+        """Answer whoever waits, now and from now on."""
+        self.ended = True
+        self.news.put(End())
 
 
 class Waiters:
@@ -61,36 +75,74 @@ class Waiters:
         self._store = store
         self._places = threading.BoundedSemaphore(most)
         self._streams = threading.BoundedSemaphore(most_streams)
+        self._owners, self._owners_streams = OwnersPlaces(), OwnersPlaces()
         self._watches: dict[str, list[Watch]] = {}
         self._lock = threading.Lock()
         self._started_in = 0
+        self._ended = False
         # When the signs were raised last.
         self._heard = self._followed = -1000.0
 
     @contextmanager
-    def watch(self, job_id: str, *, every_change: bool = False) -> Iterator[Watch | None]:
-        """Hear of a job from now on; None if as many clients wait already as may."""
-        if not self._places.acquire(blocking=False):
+    def watch(
+        self, job_id: str, *, owner: str = DEFAULT_OWNER, most: int = 0, every_change: bool = False
+    ) -> Iterator[Watch | None]:
+        """Hear of a job from now on; None if as many clients wait already as may, or none may any more.
+
+        `most`: of the owner's clients (0: any number).
+        """
+        if self._ended or not self._owners.take(owner, most):
             yield None
             return
         try:
-            with self._registered(job_id, every_change) as watch:
-                yield watch
+            if not self._places.acquire(blocking=False):
+                yield None
+                return
+            try:
+                with self._registered(job_id, every_change) as watch:
+                    yield watch
+            finally:
+                self._places.release()
         finally:
-            self._places.release()
+            self._owners.give_back(owner)
 
-    def open_stream(self) -> None:
+    def end(self) -> None:
+        """Answer all who wait with what is known by now, and let nobody wait any more."""
+        with self._lock:
+            self._ended = True
+            for watches in self._watches.values():
+                for watch in watches:
+                    watch.end()
+
+    def open_stream(self, owner: str = DEFAULT_OWNER, most: int = 0) -> None:
         """Take a place for an event stream; `close_stream` gives it back.
 
+        `most`: of the owner's streams (0: any number).
+
         Raises:
-            TooManyStreams
+            LimitReached, TooManyStreams
         """
+        if not self._owners_streams.take(owner, most):
+            raise LimitReached(
+                f"You have {most} event streams open, which is as many as you may; close one, or poll the job.",
+                limit="event_streams",
+            )
         if not self._streams.acquire(blocking=False):
+            self._owners_streams.give_back(owner)
             raise TooManyStreams
 
-    def close_stream(self) -> None:
+    def close_stream(self, owner: str = DEFAULT_OWNER) -> None:
         """Give the place back."""
         self._streams.release()
+        self._owners_streams.give_back(owner)
+
+    def waiting(self, owner: str) -> int:
+        """How many clients of an owner wait."""
+        return self._owners.taken(owner)
+
+    def streams(self, owner: str) -> int:
+        """How many event streams of an owner are open."""
+        return self._owners_streams.taken(owner)
 
     @contextmanager
     def stream(self, job_id: str) -> Iterator[Watch]:
@@ -105,6 +157,8 @@ class Waiters:
         watch = Watch(job_id, every_change=every_change)
         with self._lock:
             self._watches.setdefault(job_id, []).append(watch)
+            if self._ended:
+                watch.end()
         try:
             signed = self._followed if every_change else self._heard
             if time.monotonic() - signed > SIGN_SECONDS / 2:
@@ -125,8 +179,11 @@ class Waiters:
                     threading.Thread(target=self._listen_for_ever, name="waiters", daemon=True).start()
                     self._started_in = os.getpid()
 
+    def _over(self) -> bool:
+        return self._ended and not self._watches
+
     def _listen_for_ever(self) -> None:
-        while True:
+        while not self._over():
             try:
                 self._listen()
             except (redis.RedisError, OSError, StoreUnavailable):
@@ -141,6 +198,8 @@ class Waiters:
             self._deliver(None, every_change=True)
             read_all = time.monotonic()
             for message in messages:
+                if self._over():
+                    return
                 self._be_heard()
                 if message is not None:
                     kind, *ids = message.decode().split(" ")
@@ -185,7 +244,7 @@ class Waiters:
                 wanted = [job_id for job_id in wanted if any(watch.every_change for watch in self._watches[job_id])]
         if not wanted:
             return
-        jobs = self._store.read_many(wanted, with_result=True)
+        jobs = self._store.read_many(wanted, with_result=True, skip_newer=True)
         with self._lock:
             for job_id, job in jobs.items():
                 for watch in self._watches.get(job_id, ()):

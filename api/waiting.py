@@ -2,60 +2,117 @@
 
 import time
 from collections.abc import Callable
+from typing import Final
 
+from api.access import Caller
 from api.render import eta_seconds
+from api.repeats import Repeated
 from api.services import Services
-from api.submission import queued, submit
+from api.submission import Draft, queued, submit
+from api.uploads import discard
+from shared.api_keys import Scope
+from shared.errors import LimitReached
 from shared.job import Job
-from shared.records import Submission
+
+# Who may submit a job of a kind; those over rows and files are for jobs:write.
+SCOPES: Final = {"train": Scope.TRAIN, "register": Scope.MODELS_WRITE}
 
 
-def must_read(services: Services, job_id: str) -> Job:
+def must_read(services: Services, job_id: str, owner: str) -> Job:
     """A snapshot of a job that is not compared with a known one.
 
     Raises:
         JobNotFound, JobGone, StoreUnavailable
     """
-    job = services.store.read(job_id)
+    job = services.store.read(job_id, owner=owner)
     assert job is not None  # noqa: S101  # None only answers a known revision
     return job
 
 
-def submit_and_wait(services: Services, first: Submission, again: Callable[[], Submission], wait: float | None) -> Job:
-    """Accept a job and wait for it for up to `wait` seconds; the newest snapshot."""
+def submit_and_wait(
+    services: Services, drafted: Callable[[], Draft], wait: float | None, *, must_wait: bool = False
+) -> Job:
+    """Accept a job and wait for it for up to `wait` seconds; the newest snapshot.
+
+    `must_wait`: where there is no place to wait at, accept nothing, rather than give the job as it is.
+
+    Raises:
+        LimitReached: see `must_wait`.
+        What `drafted` and api.submission.submit raise; but a job that was accepted before is answered as if it was now.
+    """
+    try:
+        draft = drafted()
+    except Repeated as repeated:
+        return _first(services, repeated, wait, must_wait=must_wait)
+    first, again = draft.first, draft.again
     if wait is None:
         stored, accepted = submit(services, first, again)
-        return queued(stored, accepted) if accepted.created else must_read(services, accepted.id)
-    with services.waiters.watch(first.id) as watch:
+        return queued(stored, accepted) if accepted.created else must_read(services, accepted.id, first.spec.owner)
+    owner, most = first.spec.owner, first.limits.waiters
+    with services.waiters.watch(first.id, owner=owner, most=most) as watch:
+        if watch is None and must_wait and wait:
+            if first.upload is not None:
+                discard(services, first.upload)
+            raise _no_place()
         stored, accepted = submit(services, first, again)
         job = watch.next(wait) if accepted.created and watch is not None else None
     if job is None and not accepted.created:
-        job = await_job(services, accepted.id, None, wait)
-    return must_read(services, accepted.id) if job is None else job
+        job = _awaited(services, accepted.id, owner, most, None, wait, must_wait=must_wait)
+    return must_read(services, accepted.id, first.spec.owner) if job is None else job
 
 
-def poll(services: Services, job_id: str, known: int | None) -> Job | None:
+def _first(services: Services, repeated: Repeated, wait: float | None, *, must_wait: bool) -> Job:
+    who, job = repeated.caller, must_read(services, repeated.job_id, repeated.caller.owner)
+    who.need(SCOPES.get(job.spec.kind, Scope.JOBS_WRITE))
+    if wait is not None:
+        job = _awaited(services, job.id, who.owner, who.limits.waiters, None, wait, must_wait=must_wait) or job
+    return job
+
+
+def _no_place() -> LimitReached:
+    message = (
+        "No more clients may wait now; send it again in a moment, or with Prefer: respond-async to be given the job."
+    )
+    return LimitReached(message, limit="waiters")
+
+
+def poll(services: Services, job_id: str, who: Caller, known: int | None) -> Job | None:
     """The job as it is, or as it will be in a moment if it is about to be done; None if it is still the known one."""
     patience = services.settings.poll_patience_seconds
     if known is not None or not patience:
-        return services.store.read(job_id, known_revision=known)
-    with services.waiters.watch(job_id) as watch:
+        return services.store.read(job_id, owner=who.owner, known_revision=known)
+    with services.waiters.watch(job_id, owner=who.owner, most=who.limits.waiters) as watch:
         # Read after the watch began, so that its end is not missed between the two.
-        job = must_read(services, job_id)
+        job = must_read(services, job_id, who.owner)
         eta = eta_seconds(job)
         if job.done or watch is None or eta is None or eta > patience:
             return job
         return watch.next(patience) or job
 
 
-def await_job(services: Services, job_id: str, known: int | None, wait: float) -> Job | None:
+def await_job(services: Services, job_id: str, who: Caller, known: int | None, wait: float) -> Job | None:
     """Wait for a change of the known revision, or without one until the job is done; None if nothing changed."""
+    return _awaited(services, job_id, who.owner, who.limits.waiters, known, wait)
+
+
+def _awaited(
+    services: Services,
+    job_id: str,
+    owner: str,
+    most: int,
+    known: int | None,
+    wait: float,
+    *,
+    must_wait: bool = False,
+) -> Job | None:
     end = time.monotonic() + wait
-    with services.waiters.watch(job_id, every_change=known is not None) as watch:
-        job = services.store.read(job_id, known_revision=known)
+    with services.waiters.watch(job_id, owner=owner, most=most, every_change=known is not None) as watch:
+        job = services.store.read(job_id, owner=owner, known_revision=known)
+        if watch is None and must_wait and wait and job is not None and not job.done:
+            raise _no_place()
         while watch is not None and (job is None or (known is None and not job.done)):
             news = watch.next(end - time.monotonic())
             if news is None:
-                return services.store.read(job_id, known_revision=known)
+                return services.store.read(job_id, owner=owner, known_revision=known)
             job = None if news.revision == known else news
     return job

@@ -2,20 +2,23 @@
 
 import difflib
 import itertools
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from typing import Annotated, Any, Final, Literal, TypeVar, get_args
 
 import orjson
-from flask import Request
+from flask import Request, current_app
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from api.errors import RequestFault
 from shared.batch import Compression, Format
 from shared.errors import InvalidRequest
+from shared.json_depth import MOST_DEPTH, deeper_than
 from shared.requests import FileOptions, JobOptions
 from shared.signature import MOST_ERRORS, escaped
 
 M = TypeVar("M", bound=BaseModel)
+# Where a body that was read is kept, in the WSGI environment.
+WHOLE_BODY: Final = "foretell.body"
 
 
 class PredictionOptions(BaseModel):
@@ -91,21 +94,49 @@ def read_json(request: Request) -> Any:
             "unsupported_media_type",
             f"Send the body as application/json; this is {request.mimetype or 'of no type'}.",
         )
-    body = request.get_data()
+    encoding = request.headers.get("Content-Encoding", "identity").strip().lower()
+    if encoding != "identity":
+        detail = f"Send JSON as it is, without Content-Encoding; only files may be compressed, not {encoding[:40]}."
+        raise RequestFault(415, "unsupported_encoding", detail)
+    return loads(whole_body(request))
+
+
+def whole_body(request: Request) -> bytes:
+    """The bytes of a body that is no file, as often as they are asked for.
+
+    Raises:
+        RequestFault: 400 for one that is cut off.
+        werkzeug.exceptions.RequestEntityTooLarge: it is larger than allowed.
+    """
+    known: bytes | None = request.environ.get(WHOLE_BODY)
+    if known is not None:
+        return known
     announced, most = request.content_length, request.max_content_length
-    if announced is None and most is not None and len(body) >= most:
-        raise RequestEntityTooLarge  # chunked: what came after the limit was not read
-    if announced is not None and len(body) != announced:
-        raise RequestFault(400, "incomplete_body", f"{announced} bytes were announced, but {len(body)} came.")
-    return loads(body)
+    if announced is None:
+        body = request.get_data(cache=False)
+        if most is not None and len(body) >= most:
+            raise RequestEntityTooLarge  # chunked: what came after the limit was not read
+    else:
+        if most is not None and announced > most:
+            raise RequestEntityTooLarge
+        # Werkzeug's stream would be asked for it in pieces, for a length that we know.
+        body = request.environ["wsgi.input"].read(announced) if announced else b""
+        if len(body) != announced:
+            raise RequestFault(400, "incomplete_body", f"{announced} bytes were announced, but {len(body)} came.")
+    request.environ[WHOLE_BODY] = body
+    return body
 
 
 def loads(body: bytes, what: str = "The body") -> Any:
     """Bytes as JSON; `what` they are called in the message if they are none.
 
     Raises:
-        RequestFault: 400, they are none.
+        RequestFault: 400, they are none, or nested more deeply than is allowed.
     """
+    most = current_app.config.get("MAX_JSON_DEPTH", MOST_DEPTH) if current_app else MOST_DEPTH
+    if deeper_than(body, most):
+        detail = f"{what} has arrays and objects within each other more than {most} deep, which no request needs."
+        raise RequestFault(400, "json_too_deep", detail)
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -131,9 +162,28 @@ def parse(model: type[M], raw: Any) -> M:
     try:
         return model.model_validate(raw)
     except ValidationError as error:
+        if _made_whole(raw, error):
+            return parse(model, raw)
         found = error.errors(include_url=False, include_context=False)[:MOST_ERRORS]
         faults = [_fault(fault, model) for fault in found]
         raise InvalidRequest(faults[0]["message"], errors=faults) from error
+
+
+def _made_whole(raw: Any, error: ValidationError) -> bool:
+    """Write numbers such as 3.0 as whole ones where such are wanted, since to JSON Schema they are; whether there were.
+
+    (JSON Schema Core 2020-12, section 4.2.3)
+    """
+    made = False
+    for fault in error.errors(include_url=False, include_context=False):
+        if fault["type"] == "int_type" and isinstance(fault["input"], float) and fault["input"].is_integer():
+            *outer, name = fault["loc"]
+            holder = raw
+            for part in outer:
+                holder = holder[part]
+            holder[name] = int(fault["input"])
+            made = True
+    return made
 
 
 def _fault(fault: Any, model: type[BaseModel]) -> dict[str, str]:

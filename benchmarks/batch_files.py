@@ -1,6 +1,7 @@
 """The files and models that the batch benchmark scores, the same bytes at every run, and the check of a result.
 
-A row is an `id`, the string `r-0000001` and so on, and ten floats x1 to x10 of full precision: 206 bytes as CSV.
+A row is an `id`, the string `r-0000001` and so on, and what its kind has (batch_rows.py): ten floats x1 to x10 of full
+precision, 206 bytes as CSV; a text of twelve words; or four readings, some missing, a count and two categories.
 """
 
 import functools
@@ -15,27 +16,62 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
+from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestRegressor
-from sklearn.linear_model import LinearRegression
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LinearRegression, Ridge
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder
 
+from benchmarks.batch_rows import KINDS, MIXED, Rows, ids
 from benchmarks.connection import VoidRunError
 
-FEATURES = [f"x{number}" for number in range(1, 11)]
-GROUP_ROWS = 262_144
 TRAINING_ROWS = 20_000
 SAMPLE_ROWS = 200
 CHECKED_ROWS = 5_000
 # A matrix product may be summed in another order when a slice is of another size; trees give the same bits.
 LINEAR_TOLERANCE = 1e-12
+# What the service itself allows a graph of 32 bits (worker/accelerate.py); other ways of accelerating are exact.
+GRAPH_TOLERANCE = 1e-5
 
-MODELS: dict[str, Callable[[], Any]] = {
-    "linear": LinearRegression,
-    "boosting": lambda: HistGradientBoostingRegressor(max_iter=100, random_state=0),
-    "forest": lambda: RandomForestRegressor(n_estimators=100, max_depth=10, random_state=0),
-}
 FORMATS = ("csv", "parquet")
 
 Matrix = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """A model to be, and how far a prediction may be from its own, as a share of it."""
+
+    kind: str = "numbers"
+    estimator: Callable[[], Any]
+    tolerance: float = 0.0
+
+
+def _mixed() -> Any:
+    """Categories one-hot, numbers as they are with what is missing, and trees: as the example `home`."""
+    categories = [name for name, type in MIXED.items() if pa.types.is_string(type)]
+    numbers = [name for name in MIXED if name not in categories]
+    columns = ColumnTransformer(
+        [
+            ("categories", OneHotEncoder(sparse_output=False), categories),
+            ("numbers", FunctionTransformer(), numbers),
+        ]
+    )
+    return make_pipeline(columns, HistGradientBoostingRegressor(max_iter=100, random_state=0))
+
+
+MODELS: dict[str, Recipe] = {
+    "linear": Recipe(estimator=LinearRegression, tolerance=LINEAR_TOLERANCE),
+    "boosting": Recipe(estimator=lambda: HistGradientBoostingRegressor(max_iter=100, random_state=0)),
+    "forest": Recipe(estimator=lambda: RandomForestRegressor(n_estimators=100, max_depth=10, random_state=0)),
+    "text": Recipe(
+        kind="text", estimator=lambda: make_pipeline(TfidfVectorizer(), Ridge()), tolerance=LINEAR_TOLERANCE
+    ),
+    "mixed": Recipe(kind="mixed", estimator=_mixed),
+}
+# Whose predictions come from trees, at the end.
+TREES = ("boosting", "forest", "mixed")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +79,7 @@ class ModelFile:
     """`sample` is a CSV file with a few rows of the features, from which the service takes the signature."""
 
     name: str
+    kind: str
     artifact: Path
     sample: Path
 
@@ -57,44 +94,55 @@ class Expected:
     tolerance: float
 
 
-def prepare_file(folder: Path, format: str, rows: int) -> Path:
-    """The file of so many rows, generated in pieces if it is not there from an earlier run."""
-    path = folder / f"rows-{rows}.{format}"
+def path_of(folder: Path, rows: Rows, format: str) -> Path:
+    """Where the file of these rows is, once it is made."""
+    rounded = "" if rows.decimals is None else f"-{rows.decimals}-decimals"
+    return folder / f"{rows.kind}-{rows.count}{rounded}.{format}"
+
+
+def prepare_file(folder: Path, rows: Rows, format: str) -> Path:
+    """The file of these rows, generated in pieces if it is not there from an earlier run."""
+    path = path_of(folder, rows, format)
     if path.exists():
         return path
     unfinished = path.with_suffix(".unfinished")
-    with _writer(unfinished, format) as writer:
-        for first, features in _groups(rows):
-            columns = [_ids(first, len(features)), *(pa.array(np.ascontiguousarray(x)) for x in features.T)]
-            writer.write_table(pa.table(columns, schema=_schema()))
+    with _writer(unfinished, rows.schema(), format) as writer:
+        for first, features in rows.groups():
+            writer.write_table(pa.table([ids(first, len(features)), *features.columns], schema=rows.schema()))
     unfinished.rename(path)
     return path
 
 
 def prepare_model(folder: Path, name: str) -> ModelFile:
     """The fitted model as a joblib file, and its sample."""
-    model = ModelFile(name=name, artifact=folder / f"{name}.joblib", sample=folder / f"{name}.sample.csv")
-    features = next(_groups(TRAINING_ROWS, stream=1))[1]
+    recipe = MODELS[name]
+    kind = KINDS[recipe.kind]
+    model = ModelFile(
+        name=name, kind=recipe.kind, artifact=folder / f"{name}.joblib", sample=folder / f"{name}.sample.csv"
+    )
+    _, features = next(Rows(kind=recipe.kind, count=TRAINING_ROWS).groups(stream=1))
     if not model.artifact.exists():
-        random = np.random.default_rng(2)
-        # Far from zero, where a relative tolerance means something.
-        target = 500 + features @ np.arange(1, 11) + np.sin(features[:, 0] * 3) + random.normal(0, 0.1, TRAINING_ROWS)
+        target = kind.target(features) + np.random.default_rng(2).normal(0, 0.1, TRAINING_ROWS)
         unfinished = model.artifact.with_suffix(".unfinished")
-        joblib.dump(MODELS[name]().fit(features, target), unfinished)
+        joblib.dump(recipe.estimator().fit(kind.packed(features), target), unfinished)
         unfinished.rename(model.artifact)
-    header = ",".join(FEATURES)
-    np.savetxt(model.sample, features[:SAMPLE_ROWS], delimiter=",", header=header, comments="", fmt="%.17g")
+    with _writer(model.sample, features.schema, "csv") as writer:
+        writer.write_table(features.slice(0, SAMPLE_ROWS))
     return model
 
 
-def expect(model: ModelFile, rows: int) -> Expected:
-    """What the model itself says of rows all over the file, the first and the last among them."""
+def expect(model: ModelFile, rows: Rows, *, accelerate: str = "") -> Expected:
+    """What the model itself says of rows all over the file, the first and the last among them.
+
+    `accelerate`: how the service was told to be faster; only a graph may differ for it.
+    """
     positions, features = _checked_rows(rows)
+    tolerance = MODELS[model.name].tolerance
     return Expected(
-        rows=rows,
+        rows=rows.count,
         positions=positions,
-        predictions=joblib.load(model.artifact).predict(features),
-        tolerance=LINEAR_TOLERANCE if model.name == "linear" else 0.0,
+        predictions=joblib.load(model.artifact).predict(KINDS[model.kind].packed(features)),
+        tolerance=GRAPH_TOLERANCE if accelerate == "onnx" else tolerance,
     )
 
 
@@ -111,10 +159,10 @@ def check_result(result: Path, expected: Expected) -> None:
     found: list[Matrix] = []
     row = 0
     for batch in _result_batches(result):
-        ids, predictions = batch.column("id"), batch.column("prediction").to_numpy(zero_copy_only=False)
-        if not ids.equals(_ids(row, batch.num_rows)):
-            wrong = next(n for n, (a, b) in enumerate(zip(ids, _ids(row, batch.num_rows), strict=True)) if a != b)
-            raise VoidRunError(f"row {row + wrong + 1} of {result.name} has the id {ids[wrong]}")
+        names, predictions = batch.column("id"), batch.column("prediction").to_numpy(zero_copy_only=False)
+        if not names.equals(ids(row, batch.num_rows)):
+            wrong = next(n for n, (a, b) in enumerate(zip(names, ids(row, batch.num_rows), strict=True)) if a != b)
+            raise VoidRunError(f"row {row + wrong + 1} of {result.name} has the id {names[wrong]}")
         first, last = np.searchsorted(expected.positions, [row, row + batch.num_rows])
         found.append(predictions[expected.positions[first:last] - row])
         row += batch.num_rows
@@ -139,36 +187,21 @@ def _result_batches(result: Path) -> Iterator[pa.RecordBatch]:
 
 
 @functools.cache
-def _checked_rows(rows: int) -> tuple[npt.NDArray[np.int64], Matrix]:
-    """Positions, ascending, and their features as (n_positions, 10) float64."""
+def _checked_rows(rows: Rows) -> tuple[npt.NDArray[np.int64], pa.Table]:
+    """Positions, ascending, and their features."""
     random = np.random.default_rng(3)
-    drawn = random.choice(rows, min(rows, CHECKED_ROWS), replace=False)
-    positions = np.unique(np.append(drawn, [0, rows - 1]))
+    drawn = random.choice(rows.count, min(rows.count, CHECKED_ROWS), replace=False)
+    positions = np.unique(np.append(drawn, [0, rows.count - 1]))
     pieces = []
-    for first, features in _groups(rows):
+    for first, features in rows.groups():
         low, high = np.searchsorted(positions, [first, first + len(features)])
-        pieces.append(features[positions[low:high] - first])
-    return positions, np.concatenate(pieces)
+        pieces.append(features.take(pa.array(positions[low:high] - first)))
+    return positions, pa.concat_tables(pieces).combine_chunks()
 
 
-def _groups(rows: int, stream: int = 0) -> Iterator[tuple[int, Matrix]]:
-    """The features, a row group at a time, each with the position of its first row."""
-    for first in range(0, rows, GROUP_ROWS):
-        random = np.random.default_rng([stream, first])
-        yield first, random.normal(size=(min(GROUP_ROWS, rows - first), len(FEATURES)))
-
-
-def _ids(first: int, count: int) -> pa.Array:
-    return pa.array([f"r-{number:07d}" for number in range(first + 1, first + count + 1)])
-
-
-def _schema() -> pa.Schema:
-    return pa.schema([("id", pa.string()), *((name, pa.float64()) for name in FEATURES)])
-
-
-def _writer(path: Path, format: str) -> Any:
+def _writer(path: Path, schema: pa.Schema, format: str) -> Any:
     """Something with `write_table`, closed by `with`."""
     if format == "parquet":
-        return pyarrow.parquet.ParquetWriter(path, _schema())
+        return pyarrow.parquet.ParquetWriter(path, schema)
     options = pyarrow.csv.WriteOptions(quoting_style="none", quoting_header="none", batch_size=65_536)
-    return pyarrow.csv.CSVWriter(path, _schema(), write_options=options)
+    return pyarrow.csv.CSVWriter(path, schema, write_options=options)

@@ -1,4 +1,4 @@
-"""What scores a file: the service, the floor, and two naive ways; each how it is started and how it is given a file."""
+"""What scores a file: the service, the floor, naive ways and peers; how each is started and given a file."""
 
 import functools
 import http.client
@@ -13,9 +13,11 @@ from typing import Any
 
 from benchmarks.batch_files import ModelFile
 from benchmarks.connection import VoidRunError
+from benchmarks.environment import UnavailableError, interpreter
+from benchmarks.peer_systems import SAVE_SECONDS, ray_environment
 from benchmarks.processes import ProcessGroup
 from benchmarks.sampling import Observation
-from benchmarks.systems import register, serve_foretell, start_redis
+from benchmarks.systems import celery_on, register, serve_foretell, start_redis
 
 RUN_SECONDS = 3600.0
 LOG_SECONDS = 5.0
@@ -48,72 +50,169 @@ Score = Callable[[Path, Path], Run]
 
 
 @dataclass(frozen=True, kw_only=True)
+class Setup:
+    """What a system is given beforehand.
+
+    `warm_up` is a short file of the same kind of rows. Of the service alone: `accelerate` is how the model is to be
+    faster, a word of `python -m worker register --accelerate`, and with a `shared_folder` it reads files where they
+    lie in there instead of being sent them.
+    """
+
+    model: ModelFile
+    warm_up: Path
+    workers: int
+    accelerate: str = ""
+    shared_folder: Path | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class System:
     """`open` starts in the process group what must run beforehand, warm; what it gives scores a file into another.
 
-    A naive system has a number of processes of its own, and scores a shorter file.
+    `setup` says how it is set up, in Markdown. A naive system has a number of processes of its own, and scores a
+    shorter file. So does a peer with an `environment` (environment.py).
     """
 
     name: str
-    open: Callable[[ProcessGroup, Path, ModelFile, Path, int], Score]
+    setup: str
+    open: Callable[[ProcessGroup, Path, Setup], Score]
     naive_workers: int | None = None
+    environment: str = ""
 
 
-def _open_floor(processes: ProcessGroup, folder: Path, model: ModelFile, _warm_up: Path, workers: int) -> Score:
+def _open_floor(processes: ProcessGroup, folder: Path, setup: Setup) -> Score:
+    model = setup.model
+
     def score(source: Path, result: Path) -> Run:
-        arguments = [str(model.artifact), str(source), str(result), "--processes", str(workers)]
-        return _run_script(processes, folder, "floor", arguments, dict(os.environ))
+        files = [str(model.artifact), str(source), str(result)]
+        arguments = [*files, "--processes", str(setup.workers), "--kind", model.kind]
+        return _run_script(processes, folder, sys.executable, "floor", arguments, dict(os.environ))
 
     return score
 
 
-def _open_pandas(processes: ProcessGroup, folder: Path, model: ModelFile, _warm_up: Path, _workers: int) -> Score:
+def _open_pandas(processes: ProcessGroup, folder: Path, setup: Setup) -> Score:
     def score(source: Path, result: Path) -> Run:
-        arguments = [str(model.artifact), str(source), str(result)]
-        return _run_script(processes, folder, "pandas_loop", arguments, os.environ | ONE_THREAD)
+        arguments = [str(setup.model.artifact), str(source), str(result)]
+        return _run_script(processes, folder, sys.executable, "pandas_loop", arguments, os.environ | ONE_THREAD)
 
     return score
 
 
-def _open_celery(processes: ProcessGroup, folder: Path, model: ModelFile, warm_up: Path, workers: int) -> Score:
-    redis_url = f"redis://127.0.0.1:{start_redis(processes, folder)}/0"
-    environment = os.environ | {
-        **ONE_THREAD,
-        "CELERY_BROKER_URL": redis_url,
-        "CELERY_RESULT_BACKEND": redis_url,
-        "PEER_MODELS": str(model.artifact.parent),
-    }
+def _open_celery(processes: ProcessGroup, folder: Path, setup: Setup) -> Score:
+    environment = os.environ | ONE_THREAD | celery_on(start_redis(processes, folder))
+    environment |= {"PEER_MODELS": str(setup.model.artifact.parent)}
     command = [sys.executable, "-m", "celery", "-A", "benchmarks.peers.task_group", "worker", "--pool", "prefork"]
-    processes.start("celery", [*command, "-c", str(workers), "--loglevel", "WARNING"], environment)
+    processes.start("celery", [*command, "-c", str(setup.workers), "--loglevel", "WARNING"], environment)
 
     def score(source: Path, result: Path) -> Run:
-        return _run_script(processes, folder, "task_group", [model.name, str(source), str(result)], environment)
+        arguments = [setup.model.name, str(source), str(result)]
+        return _run_script(processes, folder, sys.executable, "task_group", arguments, environment)
 
-    score(warm_up, folder / "warm-up.csv")
+    score(setup.warm_up, folder / "warm-up.csv")
     return score
 
 
-def _open_foretell(processes: ProcessGroup, folder: Path, model: ModelFile, warm_up: Path, workers: int) -> Score:
-    settings = {"FORETELL_WORKERS": str(workers), "FORETELL_DEMO_MODELS": "false"}
+def _open_mlflow(processes: ProcessGroup, folder: Path, setup: Setup) -> Score:
+    python, stored = interpreter("mlflow"), folder / "model"
+    environment = os.environ | ONE_THREAD | {"MLFLOW_DISABLE_TELEMETRY": "true", "HOME": str(folder)}
+    save = [str(python), "-m", "benchmarks.peers.mlflow_model", str(setup.model.artifact), str(stored)]
+    processes.run("mlflow-save", save, environment, seconds=SAVE_SECONDS)
+
+    def score(source: Path, result: Path) -> Run:
+        arguments = [str(stored), str(source), str(result)]
+        return _run_script(processes, folder, str(python), "mlflow_file", arguments, environment)
+
+    return score
+
+
+def _open_ray(processes: ProcessGroup, folder: Path, setup: Setup) -> Score:
+    environment = os.environ | ONE_THREAD | ray_environment(folder)
+
+    def score(source: Path, result: Path) -> Run:
+        arguments = [str(setup.model.artifact), str(source), str(result)]
+        return _run_script(processes, folder, str(interpreter("ray")), "ray_data", arguments, environment)
+
+    return score
+
+
+def _open_foretell(processes: ProcessGroup, folder: Path, setup: Setup) -> Score:
+    model, settings = setup.model, {"FORETELL_WORKERS": str(setup.workers), "FORETELL_DEMO_MODELS": "false"}
+    if setup.shared_folder:
+        settings["FORETELL_INPUT_PREFIXES"] = f"{setup.shared_folder.resolve().as_uri()}/"
     port, environment = serve_foretell(processes, folder, settings)
-    register(environment, model.name, model.artifact, model.sample)
-    score = functools.partial(_score_by_service, processes, folder / "foretell.log", port, model.name)
-    score(warm_up, folder / "warm-up.csv")
+    faster = ["--accelerate", setup.accelerate] if setup.accelerate else []
+    register(environment, model.name, model.artifact, model.sample, *faster)
+    if setup.accelerate:
+        _check_accelerated(port, model.name)
+    by_reference = setup.shared_folder is not None
+    score = functools.partial(
+        score_by_service, processes, folder / "foretell.log", port, model.name, by_reference=by_reference
+    )
+    score(setup.warm_up, folder / "warm-up.csv")
     return score
+
+
+def _check_accelerated(port: int, model: str) -> None:
+    """Raises UnavailableError if the service has decided that the model is not faster that way."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=LOG_SECONDS)
+    try:
+        found = json.loads(_request(connection, "GET", f"/models/{model}/versions/1", 200))["accelerated"]
+    finally:
+        connection.close()
+    if not found.get("used"):
+        raise UnavailableError(f"{model} is not accelerated: {found.get('reason', 'nothing is told of it')}")
 
 
 SYSTEMS = (
-    System(name="pandas", open=_open_pandas, naive_workers=1),
-    System(name="celery", open=_open_celery, naive_workers=2),
-    System(name="floor", open=_open_floor),
-    System(name="foretell", open=_open_foretell),
+    System(
+        name="pandas",
+        setup="`read_csv` in chunks of 50,000 rows, `predict`, `to_csv`; 1 process",
+        open=_open_pandas,
+        naive_workers=1,
+    ),
+    System(
+        name="celery",
+        setup="a group of tasks of 10,000 rows each, as JSON through Redis; 2 processes, warm",
+        open=_open_celery,
+        naive_workers=2,
+    ),
+    System(
+        name="mlflow",
+        setup="a stored model as a pyfunc, chunks of 50,000 rows from pandas; 1 process",
+        open=_open_mlflow,
+        naive_workers=1,
+        environment="mlflow",
+    ),
+    System(
+        name="ray-data",
+        setup="`map_batches` with batches of 50,000 rows and 2 actors, the order kept",
+        open=_open_ray,
+        naive_workers=2,
+        environment="ray",
+    ),
+    System(
+        name="floor",
+        setup="a script with pyarrow and a process for each worker, no service, no fsync",
+        open=_open_floor,
+    ),
+    System(
+        name="foretell",
+        setup="`python -m deploy` with that many workers, warm; from the accepted upload to the result being ready",
+        open=_open_foretell,
+    ),
 )
 
 
 def _run_script(
-    processes: ProcessGroup, folder: Path, peer: str, arguments: Sequence[str], environment: dict[str, str]
+    processes: ProcessGroup,
+    folder: Path,
+    python: str,
+    peer: str,
+    arguments: Sequence[str],
+    environment: dict[str, str],
 ) -> Run:
-    command = [sys.executable, "-m", f"benchmarks.peers.{peer}", *arguments]
+    command = [python, "-m", f"benchmarks.peers.{peer}", *arguments]
     with Observation(processes) as observation:
         seconds = processes.run(peer, command, environment, seconds=RUN_SECONDS)
     report = json.loads((folder / f"{peer}.log").read_bytes().splitlines()[-1])
@@ -125,12 +224,18 @@ def _run_script(
     )
 
 
-def _score_by_service(processes: ProcessGroup, log: Path, port: int, model: str, source: Path, result: Path) -> Run:
+def score_by_service(
+    processes: ProcessGroup, log: Path, port: int, model: str, source: Path, result: Path, *, by_reference: bool = False
+) -> Run:
+    """Send a file to a running service that logs there, or name it, and take its result. Raises VoidRunError."""
     log_bytes = log.stat().st_size
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=RUN_SECONDS, blocksize=BLOCK_BYTES)
     try:
         started = time.perf_counter()
-        job = _upload(connection, f"/jobs?model={model}&key=id&output_format=csv", source)
+        if by_reference:
+            job = _named_file(connection, model, source)
+        else:
+            job = _upload(connection, f"/jobs?model={model}&key=id&output_format=csv", source)
         accepted = time.perf_counter()
         with Observation(processes) as observation:
             job = _await_done(connection, job)
@@ -162,6 +267,13 @@ def _upload(connection: http.client.HTTPConnection, path: str, source: Path) -> 
             # A refusal may come before the body was read; it says more than the broken pipe.
             raise VoidRunError(f"the upload was refused: {_early_answer(connection)}") from error
         return json.loads(_answer(connection, "POST /jobs", 202).read())  # type: ignore[no-any-return]
+
+
+def _named_file(connection: http.client.HTTPConnection, model: str, source: Path) -> dict[str, Any]:
+    """The accepted job over a file that the service reads where it lies."""
+    asked = {"model": model, "input": {"uri": source.resolve().as_uri()}, "key": "id", "output_format": "csv"}
+    connection.request("POST", "/jobs", json.dumps(asked).encode(), {"Content-Type": "application/json"})
+    return json.loads(_answer(connection, "POST /jobs", 202).read())  # type: ignore[no-any-return]
 
 
 def _early_answer(connection: http.client.HTTPConnection) -> str:

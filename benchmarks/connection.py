@@ -4,20 +4,27 @@ import selectors
 import socket
 from typing import Any, NamedTuple
 
+# A request is sent in one go: 100 rows are some 20 KB.
+SEND_BYTES = 2**18
+
 
 class VoidRunError(Exception):
     """An answer was wrong, lost, doubled or refused: the run measures nothing."""
 
 
 class Response(NamedTuple):
+    """`retry_after_seconds` is what a refusal asks for (RFC 9110, section 10.2.3, in seconds), if it asks."""
+
     status: int
     body: bytes
+    retry_after_seconds: float | None = None
 
 
 class Connection:
     """Sends one request at a time; `owner` is what the selector hands back when this connection has news.
 
-    Understands responses with a Content-Length only (RFC 9112, section 6.3, rule 6), in any number of packets.
+    Understands responses with a Content-Length (RFC 9112, section 6.3, rule 6) or in chunks without trailers (section
+    7.1), in any number of packets.
     """
 
     def __init__(self, port: int, selector: selectors.BaseSelector, owner: Any) -> None:
@@ -27,6 +34,8 @@ class Connection:
         self._socket: socket.socket | None = None
         self._request = b""
         self._repeatable = False
+        self._retry_after: float | None = None
+        self._length: int | None = None  # of head and body together, once it is known
         self._forget_response()
 
     def send(self, request: bytes, *, repeatable: bool) -> None:
@@ -52,9 +61,11 @@ class Connection:
         self._buffer += data
         if not self._request:
             raise VoidRunError(f"an answer that nobody asked for: {self._buffer[:200]!r}")
-        if not self._length and not self._read_head():
+        if not self._head_length and not self._read_head():
             return None
-        if len(self._buffer) < self._length:
+        if self._chunked:
+            self._read_chunks()
+        if self._length is None or len(self._buffer) < self._length:
             return None
         if len(self._buffer) > self._length:
             raise VoidRunError(f"more than one answer: {self._buffer[self._length :][:200]!r}")
@@ -68,8 +79,12 @@ class Connection:
 
     def _write(self) -> None:
         if self._socket is None:
-            self._socket = socket.create_connection(("127.0.0.1", self._port), timeout=10)
+            try:
+                self._socket = socket.create_connection(("127.0.0.1", self._port), timeout=10)
+            except OSError as error:
+                raise VoidRunError(f"the server takes no connection: {error}") from error
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BYTES)
             self._socket.setblocking(False)
             self._selector.register(self._socket, selectors.EVENT_READ, self._owner)
         try:
@@ -88,16 +103,35 @@ class Connection:
             return False
         head = bytes(self._buffer[: end + 2]).lower()
         mark = head.find(b"\r\ncontent-length:")
-        if mark < 0:
-            raise VoidRunError(f"a response without Content-Length: {head[:200]!r}")
         self._status = int(head[9:12])
         self._head_length = end + 4
-        self._length = self._head_length + int(head[mark + 17 : head.index(b"\r\n", mark + 2)])
         self._closes = b"\r\nconnection: close\r\n" in head
+        asked = head.find(b"\r\nretry-after:") if self._status in (429, 503) else -1
+        self._retry_after = float(head[asked + 14 : head.index(b"\r\n", asked + 2)]) if asked >= 0 else None
+        self._chunked = b"\r\ntransfer-encoding: chunked\r\n" in head
+        if mark >= 0:
+            self._length = self._head_length + int(head[mark + 17 : head.index(b"\r\n", mark + 2)])
+        elif not self._chunked:
+            raise VoidRunError(f"a response of unknown length: {head[:200]!r}")
         return True
 
+    def _read_chunks(self) -> None:
+        """Find the end of the last chunk, and take the chunks apart once it is there."""
+        at = self._head_length
+        pieces: list[bytes] = []
+        while (end := self._buffer.find(b"\r\n", at)) >= 0:
+            size, at = int(bytes(self._buffer[at:end]).partition(b";")[0], 16), end + 2
+            if not size:
+                if len(self._buffer) >= at + 2:
+                    self._buffer[self._head_length : at + 2] = b"".join(pieces)
+                    self._length = self._head_length + sum(map(len, pieces))
+                    self._chunked = False
+                return
+            pieces.append(bytes(self._buffer[at : at + size]))
+            at += size + 2
+
     def _take_response(self) -> Response:
-        response = Response(self._status, bytes(self._buffer[self._head_length :]))
+        response = Response(self._status, bytes(self._buffer[self._head_length :]), self._retry_after)
         if self._closes:
             self.close()
         self._request = b""
@@ -106,8 +140,10 @@ class Connection:
 
     def _forget_response(self) -> None:
         self._buffer = bytearray()
-        self._status = self._head_length = self._length = 0
-        self._closes = False
+        self._status = self._head_length = 0
+        self._length = None
+        self._retry_after = None
+        self._closes = self._chunked = False
 
     def _hung_up(self) -> None:
         self.close()

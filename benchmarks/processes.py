@@ -37,9 +37,9 @@ class ProcessGroup:
             while self._roots:
                 _end(self._roots.pop())
         if isinstance(error, Exception):
-            error.add_note(self._log_tails())
+            error.add_note(self.log_tails())
 
-    def start(self, name: str, command: list[str], environment: dict[str, str]) -> None:
+    def start(self, name: str, command: list[str], environment: dict[str, str]) -> psutil.Popen:
         """Start a process that logs to `<name>.log`; a session of its own keeps the terminal's Ctrl-C from it."""
         with (self._log_folder / f"{name}.log").open("ab") as log, _signals_held_back():
             process = psutil.Popen(
@@ -53,6 +53,16 @@ class ProcessGroup:
                 preexec_fn=_let_signals_through,
             )
             self._roots.append(process)
+        return process
+
+    def stop(self, process: psutil.Popen, *, seconds: float) -> int:
+        """Ask a process to end, and wait until it has; its exit code."""
+        self._roots.remove(process)
+        process.terminate()
+        try:
+            return int(process.wait(seconds))
+        finally:
+            _end(process)
 
     def wait_until(self, ready: Callable[[], bool], what: str, *, seconds: float) -> None:
         """Raises RuntimeError if a process ends first, or the time is over."""
@@ -104,7 +114,8 @@ class ProcessGroup:
         for root in self._roots:
             yield from _with_descendants(root)
 
-    def _log_tails(self) -> str:
+    def log_tails(self) -> str:
+        """The last lines that each process has logged."""
         logs = sorted(self._log_folder.glob("*.log"))
         return "\n".join(
             f"--- {log.name}\n{log.read_bytes()[-LOG_TAIL_BYTES:].decode(errors='replace')}" for log in logs

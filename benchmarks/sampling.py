@@ -22,8 +22,9 @@ PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 # What a kind of process has in its command line; the first that is there counts.
 KINDS = {
-    "granian": "api",
+    "api.server": "api",
     "--queues batch": "batch worker",
+    "--queues online": "online worker",
     "--queues": "other workers",
     " beat": "scheduler",
     "celery": "worker",
@@ -73,14 +74,8 @@ class Observation:
         self.others_cpu_fraction = max(0.0, others) / took / (os.cpu_count() or 1)
 
     def _cpu(self) -> dict[str, float]:
-        total: defaultdict[str, float] = defaultdict(float)
-        for process in self._group.processes():
-            with contextlib.suppress(psutil.NoSuchProcess):
-                times = process.cpu_times()
-                total[_kind(process)] += times.user + times.system + times.children_user + times.children_system
         ended = os.times()
-        total[SCRIPT] += ended.children_user + ended.children_system
-        return total
+        return cpu_seconds_by_kind(self._group) | {SCRIPT: ended.children_user + ended.children_system}
 
     def _sample_until_over(self) -> None:
         processes: list[int] = []
@@ -102,7 +97,18 @@ class Observation:
             self._over.wait(SAMPLE_SECONDS)
 
 
-def _kind(process: psutil.Process) -> str:
+def cpu_seconds_by_kind(group: ProcessGroup) -> dict[str, float]:
+    """User and system time of each kind of process so far; that of descendants which have ended is included."""
+    total: defaultdict[str, float] = defaultdict(float)
+    for process in group.processes():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            times = process.cpu_times()
+            total[kind_of(process)] += times.user + times.system + times.children_user + times.children_system
+    return dict(total)
+
+
+def kind_of(process: psutil.Process) -> str:
+    """One of the kinds, by the command line."""
     line = " ".join(process.cmdline())
     return next((kind for mark, kind in KINDS.items() if mark in line), OTHER)
 

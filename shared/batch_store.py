@@ -1,21 +1,27 @@
 """Jobs in stages in the job store, over a file, a training or an artifact: their plan, their pieces and their end."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from contextlib import suppress
+from typing import Any, Final
 
 import orjson
 import structlog
 from redis.exceptions import RedisError
 
 from shared.batch import Layout, Slice
-from shared.errors import StoreFull, StoreUnavailable
+from shared.errors import NewerSchema, StoreFull, StoreUnavailable
 from shared.job import Status
+from shared.meter import METER
 from shared.queue import BATCH
 from shared.records import DEADLINE, BatchUnit, dump_slice, load_batch_unit, load_slice
+from shared.schema import SCHEMA
 from shared.settings import Settings
 from shared.store import JobStore
 
 log = structlog.get_logger()
+
+# As a label.
+DRIFTED: Final[Mapping[bool | None, str]] = {True: "yes", False: "no", None: "unknown"}
 
 
 class BatchStore:
@@ -36,8 +42,16 @@ class BatchStore:
         reply = self._store.run(
             "pull_batch", worker, int(settings.lease_seconds * 1000), int(linger_seconds * 1000), int(answered),
             settings.max_chunk_slices if self._queue == BATCH else 1, settings.chunk_seconds, DEADLINE, self._queue,
+            SCHEMA,
         )  # fmt: skip
-        return None if reply is None else load_batch_unit(reply, self._queue)
+        if reply is None:
+            return None
+        try:
+            return load_batch_unit(reply, self._queue)
+        except NewerSchema as error:  # of a part: a worker of the newer version goes on
+            log.warning("unit.newer_schema", fence=reply[0].decode(), lane=reply[1].decode(), reason=error.message)
+            self._store.release(reply[0].decode(), b"", counts=False)
+            return None
 
     def plan(
         self, unit: BatchUnit, worker: str, mode: str, layout: Layout, position: Mapping[str, Any],
@@ -100,13 +114,21 @@ class BatchStore:
     def commit_chunk(self, unit: BatchUnit, part: Mapping[str, Any], reasons: Mapping[str, int]) -> bool:
         """Count a chunk's rows; False if another attempt has the chunk by now, or the job is done.
 
+        A part that came after the end of its job is noted for removal: those before it are gone by then.
+
         Raises:
             StoreUnavailable, StoreFull
         """
         counts = [argument for reason in sorted(reasons) for argument in (reason, reasons[reason])]
         reply = self._store.run(
-            "commit_chunk", unit.fence, orjson.dumps(part), part["succeeded"], part["failed"], *counts
-        )
+            "commit_chunk", unit.fence, orjson.dumps({"schema": unit.spec.schema, **part}), part["succeeded"],
+            part["failed"], *counts,
+        )  # fmt: skip
+        if reply != 1:
+            with suppress(NewerSchema):  # its own workers look after it
+                job = self._store.read_many([unit.job_id])[unit.job_id]
+                if job is None or job.done:
+                    self._note_ended(unit.job_id)
         return bool(reply == 1)
 
     def commit_final(
@@ -123,9 +145,15 @@ class BatchStore:
         """
         counted = "" if succeeded is None else succeeded
         remembered = "" if window is None else orjson.dumps(window)
+        size_bytes = sum(output.get("bytes") or 0 for output in outcome.get("outputs", {}).values())
         reply = self._store.run(
-            "commit_final", unit.fence, status.value, orjson.dumps(outcome), counted, unit.spec.model, remembered
-        )
+            "commit_final", unit.fence, status.value, orjson.dumps(outcome), counted, unit.spec.model, remembered,
+            size_bytes,
+        )  # fmt: skip
+        if reply == 1:
+            METER.add(f"output_bytes_total {unit.spec.kind}", size_bytes)
+            if window is not None:
+                METER.add(f"drift_windows_total {DRIFTED[window.get('drifted')]}")
         return bool(reply != 2)
 
     def tell_phase(self, unit: BatchUnit, phase: str) -> None:
@@ -134,6 +162,17 @@ class BatchStore:
             self._store.run("phase", unit.fence, phase)
         except (StoreUnavailable, StoreFull) as error:
             log.debug("phase.not_told", job_id=unit.job_id, phase=phase, reason=error.code)
+
+    def begin_again(self, job_id: str, unit: BatchUnit | None = None) -> bool:
+        """Have an unfinished job begin anew, since all but its input is lost; False if there is nothing to begin.
+
+        `unit`: of who found that out; False also if that is another's by now, or the job began anew too often.
+
+        Raises:
+            StoreUnavailable, StoreFull
+        """
+        more = () if unit is None else (unit.fence, self._settings.max_attempts)
+        return bool(self._store.run("begin_again", job_id, *more) == 1)
 
     def ended(self, most: int) -> list[str]:
         """Jobs that have ended since `tidied` was told last; what they were made of remains to be removed.
@@ -144,6 +183,12 @@ class BatchStore:
         store = self._store
         try:
             return [raw.decode() for raw in store.connections.client.srandmember(store.keys.ended, most)]
+        except RedisError as error:
+            raise StoreUnavailable from error
+
+    def _note_ended(self, job_id: str) -> None:
+        try:
+            self._store.connections.client.sadd(self._store.keys.ended, job_id)
         except RedisError as error:
             raise StoreUnavailable from error
 

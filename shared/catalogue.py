@@ -27,6 +27,7 @@ class Model:
     name: str
     aliases: dict[str, int]
     versions: tuple[Manifest, ...]  # newest first
+    owner: str | None = None  # who alone may change it; None: nobody in particular
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -112,7 +113,10 @@ class Catalogue:
                 versions.append(self.manifest(name, version))
         if not versions:
             raise self._not_found(name, "")
-        return Model(name=name, aliases=dict(sorted(numbered(record, "alias").items())), versions=tuple(versions))
+        aliases, owner = dict(sorted(numbered(record, "alias").items())), record.get(b"owner")
+        return Model(
+            name=name, aliases=aliases, versions=tuple(versions), owner=None if owner is None else owner.decode()
+        )
 
     def artifact(self, manifest: Manifest, file: str | None = None) -> bytes:
         """The bytes of a version, or of another file in its folder, not yet verified.

@@ -6,35 +6,53 @@ of CPU that a scripted call takes (docs/architecture.md, "Where the time goes").
 
 import hashlib
 import os
+import socket
 import threading
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import hiredis
 import redis
 from redis.backoff import NoBackoff
 from redis.connection import AbstractConnection
+from redis.exceptions import AuthenticationError, NoScriptError, OutOfMemoryError, RedisError, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoScriptError, OutOfMemoryError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
+from shared.address import Address
 from shared.errors import BadSetting, StoreFull, StoreUnavailable
+from shared.meter import METER
 
 LUA: Final = Path(__file__).parent / "lua"
+# Before every script, in this order.
+BEFORE: Final = ("base", "outbox", "prelude")
 OLDEST_SERVER: Final = (7, 0)
+# The one maxmemory-policy under which no job is thrown away.
+KEEPS_ALL: Final = "noeviction"
+# What sends the times of the others, and has none itself: an idle process would have something to send for ever.
+SENDING: Final = "count"
+
+# Whether a host that says nothing is still there is asked after 5 s, and then each 2 s; the third silence is the end.
+KEEPALIVE: Final = {
+    getattr(socket, name): value
+    for name, value in (("TCP_KEEPIDLE", 5), ("TCP_KEEPINTVL", 2), ("TCP_KEEPCNT", 3))
+    if hasattr(socket, name)  # not each system has all of them
+}
 
 Argument = str | bytes | int | float
 
 
 class Script:
-    """One Lua script with the prelude before it."""
+    """One Lua script with those before it that all have."""
 
     def __init__(self, name: str) -> None:
-        self.source = (LUA / "prelude.lua").read_bytes() + (LUA / f"{name}.lua").read_bytes()
+        self.name = name
+        self.source = b"".join((LUA / f"{part}.lua").read_bytes() for part in (*BEFORE, name))
         self.digest = hashlib.sha1(self.source, usedforsecurity=False).hexdigest()
 
 
@@ -42,18 +60,17 @@ class Connections:
     """A connection for each thread that calls; safe to make before a fork, as nothing is opened until then."""
 
     def __init__(self, url: str, *, timeout_seconds: float) -> None:
-        self._url = url
+        self._address = Address.parse(url)
         self._timeout_seconds = timeout_seconds
         self._threads = threading.local()
-        self._pool = redis.ConnectionPool.from_url(
-            url,
-            socket_timeout=timeout_seconds,
-            socket_connect_timeout=timeout_seconds,
-            retry=Retry(NoBackoff(), 0),
-            protocol=2,
-        )
+        self._pool = self._address.pool(**_patience(timeout_seconds))
         # For what is called seldom: plain redis-py on the same settings. Its types cover asyncio too: no use to us.
         self.client: Any = redis.Redis(connection_pool=self._pool)
+
+    @property
+    def database(self) -> int:
+        """The number of the database that is used."""
+        return int(self._address.options.get("db", 0))
 
     def script(self, script: Script, base: str, *arguments: Argument) -> Any:
         """Run a script; every script may safely run twice, so a broken connection is tried once more on a new one.
@@ -62,11 +79,41 @@ class Connections:
             StoreUnavailable: no answer in time. Whether the script ran is not known.
             StoreFull: Redis is at its memory limit; nothing was written.
         """
-        packed = _pack("EVALSHA", script.digest, "1", base, *arguments)
+        packed, began = _pack("EVALSHA", script.digest, "1", base, *arguments), time.perf_counter_ns()
         try:
-            return self._send(packed)
-        except NoScriptError:
-            return self._send(_pack("EVAL", script.source, "1", base, *arguments))
+            try:
+                return self._send(packed)
+            except NoScriptError:
+                return self._send(_pack("EVAL", script.source, "1", base, *arguments))
+        except (StoreUnavailable, StoreFull) as error:
+            METER.add(f"redis_errors_total {METER.side} {error.code}")
+            raise
+        finally:
+            if script.name != SENDING:
+                METER.observe(("redis_seconds", f"{METER.side} ", ((time.perf_counter_ns() - began) // 1000,)))
+
+    def confirm(self, key: str, written: str, replicas: int) -> bool:
+        """Whether the server has a key, and so many of its replicas all that it has; they get half of the timeout.
+
+        Args:
+            key: what must be there, so that another server than was written to does not answer for that one.
+            written: a key that is written, since replicas are waited for up to the newest write of a connection.
+            replicas: how many.
+
+        Raises:
+            StoreUnavailable
+        """
+        pipeline = self.client.pipeline(transaction=False)
+        pipeline.exists(key).set(written, 1, px=60_000).wait(replicas, max(1, int(500 * self._timeout_seconds)))
+        began = time.perf_counter_ns()
+        try:
+            there, _, having = pipeline.execute()
+        except (RedisError, OSError) as error:
+            METER.add(f"redis_errors_total {METER.side} {StoreUnavailable.code}")
+            raise StoreUnavailable from error
+        finally:
+            METER.observe(("redis_seconds", f"{METER.side} ", ((time.perf_counter_ns() - began) // 1000,)))
+        return bool(there and having >= replicas)
 
     def _send(self, packed: bytes) -> Any:
         try:
@@ -88,6 +135,8 @@ class Connections:
     def _exchange(self, packed: bytes) -> Any:
         connection: Any = self._connection()
         try:
+            if not connection.is_connected:
+                connection.connect()  # of a service the sentinels are asked anew; sending alone would not do that
             connection.send_packed_command([packed])
             return connection.read_response()
         except ResponseError:
@@ -115,8 +164,12 @@ class Connections:
             redis.exceptions.ConnectionError: the connection is gone, and with it what was sent meanwhile.
         """
         options = self._pool.connection_kwargs | {"socket_timeout": turn_seconds}
+        if "path" not in self._address.options:
+            # Who only listens does not notice otherwise that the other host is gone.
+            options |= {"socket_keepalive": True, "socket_keepalive_options": KEEPALIVE}
         connection: Any = self._pool.connection_class(**options)
         try:
+            connection.connect()
             connection.send_command("SUBSCRIBE", channel, check_health=False)
             connection.read_response()
 
@@ -133,16 +186,35 @@ class Connections:
 
     def blocking(self, seconds: float) -> Any:
         """A client of its own for a thread that blocks on Redis for up to `seconds` at a time."""
-        options: dict[str, Any] = {} if self._url.startswith("unix://") else {"socket_keepalive": True}
-        return redis.Redis.from_url(
-            self._url,
-            # A Redis that vanished without a word is noticed all the same.
-            socket_timeout=seconds + self._timeout_seconds,
-            socket_connect_timeout=self._timeout_seconds,
-            retry=Retry(NoBackoff(), 0),
-            protocol=2,
-            **options,
-        )
+        options = _patience(self._timeout_seconds)
+        # A Redis that vanished without a word is noticed all the same.
+        options["socket_timeout"] = seconds + self._timeout_seconds
+        if "path" not in self._address.options:
+            options["socket_keepalive"] = True
+        return redis.Redis.from_pool(self._address.pool(**options))
+
+    @contextmanager
+    def raw(self) -> Iterator[Any]:
+        """A connection of its own, for what is no call and answer.
+
+        Raises:
+            redis.exceptions.RedisError, OSError
+        """
+        connection: Any = self._pool.connection_class(**self._pool.connection_kwargs)
+        try:
+            connection.connect()
+            yield connection
+        finally:
+            connection.disconnect()
+
+
+def _patience(seconds: float) -> dict[str, Any]:
+    return {
+        "socket_timeout": seconds,
+        "socket_connect_timeout": seconds,
+        "retry": Retry(NoBackoff(), 0),
+        "protocol": 2,
+    }
 
 
 def _pack(*arguments: Argument) -> bytes:
@@ -162,42 +234,69 @@ def _translated(error: ResponseError) -> Exception:
     return error
 
 
-def check_server(url: str, *, timeout_seconds: float) -> None:
-    """See that the Redis at `url` answers and is new enough.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Server:
+    """What a Redis says of itself."""
+
+    place: str  # for messages, without user and password
+    info: Mapping[str, Any]  # of INFO, as redis-py reads it
+
+    @property
+    def version(self) -> str:
+        """Of the Redis that it is, or is compatible with."""
+        return str(self.info["redis_version"])
+
+    @property
+    def is_new_enough(self) -> bool:
+        """Whether all our commands and scripts are understood."""
+        return tuple(int(part) for part in self.version.split(".")[:2]) >= OLDEST_SERVER
+
+    @property
+    def policy(self) -> str:
+        """What it does when its memory is used up; any other than `noeviction` throws jobs away."""
+        return str(self.info.get("maxmemory_policy", KEEPS_ALL))
+
+
+def read_server(url: str, *, timeout_seconds: float) -> Server:
+    """Ask the Redis at `url` about itself.
 
     Raises:
-        BadSetting: it does not, with what to do.
+        BadSetting: it does not answer, with why.
     """
-    place = _place(url)
     try:
-        client: Any = redis.Redis.from_url(
-            url, socket_timeout=timeout_seconds, socket_connect_timeout=timeout_seconds, retry=Retry(NoBackoff(), 0)
-        )
+        address = Address.parse(url)
     except ValueError as error:
-        raise BadSetting(f"FORETELL_REDIS_URL ({place}) is no address of a Redis: {error}") from error
+        raise BadSetting(f"FORETELL_REDIS_URL is no address of a Redis: {error}") from error
+    place = address.place
+    client: Any = redis.Redis.from_pool(address.pool(**_patience(timeout_seconds)))
     try:
-        version = str(client.info("server")["redis_version"])
-        policy = client.config_get("maxmemory-policy").get("maxmemory-policy", "noeviction")
+        return Server(place=place, info=client.info())
+    except AuthenticationError as error:
+        raise BadSetting(
+            f"Redis at {place} refuses the user or the password of FORETELL_REDIS_URL, or needs one: {error}"
+        ) from error
     except ResponseError as error:
-        if "config" not in str(error).lower():
-            raise BadSetting(f"Redis at {place} refuses us: {error}") from error
-        policy = "noeviction"  # managed services forbid CONFIG; their consoles show the policy
+        raise BadSetting(f"Redis at {place} refuses us: {error}") from error
     except (RedisError, OSError, ValueError, TypeError) as error:
         raise BadSetting(f"Redis at {place} cannot be reached: {error}") from error
     finally:
         client.close()
-    if tuple(int(part) for part in version.split(".")[:2]) < OLDEST_SERVER:
-        raise BadSetting(f"Redis at {place} is version {version}; 7.0 or newer is needed")
-    if policy != "noeviction":
+
+
+def check_server(url: str, *, timeout_seconds: float) -> None:
+    """See that the Redis at `url` answers, is new enough, and throws nothing away.
+
+    Raises:
+        BadSetting: it does not, with what to do.
+    """
+    server = read_server(url, timeout_seconds=timeout_seconds)
+    if not server.is_new_enough:
+        raise BadSetting(f"Redis at {server.place} is version {server.version}; 7.0 or newer is needed")
+    if server.policy != KEEPS_ALL:
         raise BadSetting(
-            f"Redis at {place} has maxmemory-policy {policy}, which throws jobs away; set it to noeviction"
+            f"Redis at {server.place} has maxmemory-policy {server.policy}, which throws jobs away; set it to "
+            "noeviction"
         )
-
-
-def _place(url: str) -> str:
-    """Where a Redis is, without the passwords that its URL may hold."""
-    parts = urlsplit(url)
-    return f"{parts.netloc.rpartition('@')[2]}{parts.path}" or url.partition(":")[0]
 
 
 def loaded(names: Sequence[str]) -> dict[str, Script]:

@@ -4,6 +4,7 @@ import codecs
 import csv
 import difflib
 import io
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -40,7 +41,7 @@ class Dialect:
             raise _fault("quote", "quote must be one ASCII character other than the delimiter, or empty for none.")
         try:
             info = codecs.lookup(self.encoding)
-        except LookupError as error:
+        except (LookupError, ValueError) as error:  # the latter where its name has a NUL
             raise _fault(
                 "encoding", f"{self.encoding[:40]} is not an encoding; send utf-8, latin-1 or cp1252."
             ) from error
@@ -68,7 +69,7 @@ def header_names(line: str, dialect: Dialect) -> list[str]:
     names = next(csv.reader(text, delimiter=dialect.delimiter, quotechar=dialect.quote or None, quoting=quoting), [])
     names = [name.strip() or f"column_{number}" for number, name in enumerate(names, start=1)]
     if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
+        twice, _ = Counter(names).most_common(1)[0]
         message = f"The file has the column {twice!r} more than once; give each column a name of its own."
         raise InvalidRequest(message, errors=[{"column": twice, "code": "duplicate_column", "message": message}])
     return names

@@ -1,6 +1,5 @@
 """Windows of drift: how far the rows of a model's newest batch jobs were from the training data of its version."""
 
-from datetime import UTC, datetime
 from typing import Final, TypedDict, cast
 
 import orjson
@@ -8,6 +7,7 @@ from redis.exceptions import RedisError
 
 from shared.connection import Connections
 from shared.errors import StoreUnavailable
+from shared.job import from_millis, timestamp
 from shared.keys import Keys
 
 # So many are kept of a model; commit_final.lua has it too.
@@ -50,5 +50,4 @@ class Drift:
 def _parsed(raw: bytes) -> Window:
     """What commit_final.lua wrote: milliseconds of Redis's clock, a blank, and JSON."""
     millis, _, window = raw.partition(b" ")
-    at = datetime.fromtimestamp(int(millis) / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    return cast(Window, orjson.loads(window) | {"at": at})
+    return cast(Window, orjson.loads(window) | {"at": timestamp(from_millis(millis))})

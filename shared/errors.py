@@ -2,15 +2,23 @@
 
 ServiceError
 ├── BadSetting
+├── BackupDamaged               a backup is not as it was written
 ├── StoreUnavailable            Redis cannot be reached, or not in time
-├── StoreFull                   Redis is at its memory limit
+├── StoreFull                   Redis is at its memory limit, or short of disk
+├── NewerSchema                 a record of a newer version of the service
 ├── StorageFailed               file storage cannot be read or written
 │   ├── StorageFull
 │   └── FileMissing             there is no file of that key
 ├── QueueFull                   the lane has no room
+├── LimitReached                an owner uses as much as it may
+├── Unauthorized                no key, or none that is valid
+├── Forbidden                   a key that may not do this
+├── KeyNotFound
+├── KeyNeeded                   a key that is valid, or the last one
 ├── InvalidRequest              well-formed, but wrong; carries row, column and pointer of each fault
 │   ├── UnknownMethod
-│   └── TooManyInstances
+│   ├── TooManyInstances
+│   └── WebhookSecretMissing    nothing to sign a webhook with
 ├── ModelNotFound
 ├── AliasConflict               the alias points elsewhere than was expected
 ├── AliasNeeded                 production, which can be moved only
@@ -24,14 +32,20 @@ ServiceError
 ├── JobNotFinished              too early to delete or retry
 ├── ResultNotReady
 ├── NoResult                    the job ended without a result
+├── NotDoneInTime               a job that was waited for; it goes on
 ├── NothingToRetry
 ├── IdempotencyKeyReused
 ├── TooManyStreams
+├── TooManyUploads
+├── TooManyDownloads
+├── DeliveryNotFound            of a webhook
 ├── UploadLost                  an upload that was given up, since it was idle for too long
 ├── UnknownFile
 ├── FileInUse                   an unfinished job reads the file
 ├── InputGone                   the file of a job that is to be retried
 ├── InputChanged                the file that a job reads
+├── TooManyRows                 of a file
+├── UnpacksToTooMuch            a file that grows beyond reason when it is read
 ├── TrainingFailed              a fit raised, or no candidate could be fitted
 └── ModelUnusable               an artifact that cannot be loaded or registered
     ├── UnsafeArtifact
@@ -39,7 +53,7 @@ ServiceError
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 
 class ServiceError(Exception):
@@ -65,6 +79,12 @@ class BadSetting(ServiceError):
     code = "bad_setting"
 
 
+class BackupDamaged(ServiceError):
+    """The backup is damaged, so nothing was restored."""
+
+    code = "backup_damaged"
+
+
 class StoreUnavailable(ServiceError):
     """The job store (Redis) cannot be reached; try again in a moment. With an Idempotency-Key nothing is doubled."""
 
@@ -76,6 +96,20 @@ class StoreFull(ServiceError):
     """The job store is at its memory limit; try again when finished jobs have expired, or raise the limit of Redis."""
 
     code = "store_full"
+    retryable = True
+
+    @classmethod
+    def short_of(cls, what: bytes) -> Self:
+        """Of `memory` or `disk`."""
+        if what != b"disk":
+            return cls()
+        return cls("The disk of the job store (Redis) has too little room; try again when room was made there.")
+
+
+class NewerSchema(ServiceError):
+    """This was written by a newer version of the service; a process of that version can read it."""
+
+    code = "newer_schema"
     retryable = True
 
 
@@ -110,6 +144,43 @@ class QueueFull(ServiceError):
         self.retry_after_seconds = retry_after_seconds
 
 
+class LimitReached(ServiceError):
+    """You use as much as you may; wait until some of it is done or gone, or have the limit raised."""
+
+    code = "limit_reached"
+    retryable = True
+
+    def __init__(self, message: str | None = None, *, limit: str = "", retry_after_seconds: int = 5) -> None:
+        """Keep the name of the limit, and when it is worth another try."""
+        super().__init__(message)
+        self.errors = ({"code": limit, "message": self.message},)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class Unauthorized(ServiceError):
+    """Send a key that is valid: Authorization: Bearer ft_..."""
+
+    code = "unauthorized"
+
+
+class KeyNotFound(ServiceError):
+    """There is no such key."""
+
+    code = "key_not_found"
+
+
+class KeyNeeded(ServiceError):
+    """This is the last key; without any the service would ask nobody for one. Make another first."""
+
+    code = "key_needed"
+
+
+class Forbidden(ServiceError):
+    """The key may not do this."""
+
+    code = "forbidden"
+
+
 class InvalidRequest(ServiceError):
     """The request is well-formed, but wrong."""
 
@@ -131,6 +202,12 @@ class TooManyInstances(InvalidRequest):
     """The job has more rows than one prediction job may have."""
 
     code = "too_many_instances"
+
+
+class WebhookSecretMissing(InvalidRequest):
+    """Webhooks are signed with a secret, and there is none yet; make it with POST /webhooks/secret."""
+
+    code = "webhook_secret_missing"
 
 
 class ModelNotFound(ServiceError):
@@ -217,6 +294,17 @@ class NoResult(ServiceError):
     code = "no_result"
 
 
+class NotDoneInTime(ServiceError):
+    """The job was accepted and goes on, but was not done while it was waited for; read it under its id."""
+
+    code = "not_done_in_time"
+
+    def __init__(self, message: str | None = None, *, job_id: str = "") -> None:
+        """Keep which job it is."""
+        super().__init__(message)
+        self.job_id = job_id
+
+
 class NothingToRetry(ServiceError):
     """No row of the job failed; retry with {"only": "all"} to run all rows again."""
 
@@ -233,6 +321,26 @@ class TooManyStreams(ServiceError):
     """Too many event streams are open; poll the job, or try again."""
 
     code = "too_many_streams"
+    retryable = True
+
+
+class DeliveryNotFound(ServiceError):
+    """There is no such delivery; its time to live may be over."""
+
+    code = "delivery_not_found"
+
+
+class TooManyUploads(ServiceError):
+    """As many bodies are being received as may at a time; send it again in a moment."""
+
+    code = "too_many_uploads"
+    retryable = True
+
+
+class TooManyDownloads(ServiceError):
+    """As many files are being sent as may at a time; ask again in a moment."""
+
+    code = "too_many_downloads"
     retryable = True
 
 
@@ -265,6 +373,18 @@ class InputChanged(ServiceError):
     """The file was changed while the job read it; submit the job again."""
 
     code = "input_changed"
+
+
+class TooManyRows(ServiceError):
+    """The file has more rows than a job may have."""
+
+    code = "too_many_rows"
+
+
+class UnpacksToTooMuch(ServiceError):
+    """The file unpacks to more than it may."""
+
+    code = "unpacks_to_too_much"
 
 
 class TrainingFailed(ServiceError):

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Final
 
 import orjson
 from redis.exceptions import RedisError
@@ -10,8 +10,14 @@ from redis.exceptions import RedisError
 from shared.batch import Format
 from shared.errors import FileInUse, StoreUnavailable, UnknownFile, UploadLost
 from shared.job import from_millis
+from shared.limits import Limits, beyond
+from shared.owner import DEFAULT_OWNER
+from shared.schema import SCHEMA, current, known
 from shared.settings import Settings
 from shared.store import JobStore
+
+# Files whose place in their owner's list is looked at in one round of the janitor.
+LOOKED_AT: Final = 500
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,6 +40,7 @@ class Files:
         self._store = store
         self._idle_millis = settings.upload_idle_seconds * 1000
         self._ttl_millis = settings.file_ttl_seconds * 1000
+        self._look = b"0"
 
     def announce(self, prefix: str) -> None:
         """Say that files are being written below a prefix: if that is never finished, the janitor removes them.
@@ -61,11 +68,13 @@ class Files:
         """
         self._store.run("upload", prefix, 0, "forget")
 
-    def add(self, file: StoredFile, upload: str) -> StoredFile:
+    def add(self, file: StoredFile, upload: str, *, owner: str = DEFAULT_OWNER, most_bytes: int = 0) -> StoredFile:
         """Keep a file whose upload is complete; returned with its expiry.
 
+        `most_bytes`: that the owner may have in storage (0: any number).
+
         Raises:
-            UploadLost, StoreUnavailable, StoreFull
+            LimitReached, InvalidRequest, UploadLost, StoreUnavailable, StoreFull
         """
         about = {
             "name": file.name,
@@ -73,36 +82,71 @@ class Files:
             "size_bytes": file.size_bytes,
             "sha256": file.sha256,
             "created_at": file.created_at.timestamp(),
+            "schema": SCHEMA,
         }
-        expires = self._store.run("file_add", file.id, upload, orjson.dumps(about), self._ttl_millis)
+        expires = self._store.run(
+            "file_add", file.id, upload, orjson.dumps(about), self._ttl_millis, owner, file.size_bytes, most_bytes or ""
+        )
         if expires is None:
             raise UploadLost
-        return self.get(file.id)
+        if isinstance(expires, int):
+            raise beyond("bytes", expires, file.size_bytes, Limits(stored_bytes=most_bytes))
+        return self.get(file.id, owner=owner)
 
-    def get(self, file_id: str) -> StoredFile:
-        """A file.
+    def get(self, file_id: str, *, owner: str = DEFAULT_OWNER) -> StoredFile:
+        """A file of an owner.
 
         Raises:
             UnknownFile, StoreUnavailable
         """
         try:
-            raw, expires = self._store.connections.client.hmget(self._store.keys.file(file_id), "file", "expires")
+            raw, expires, whose = self._store.connections.client.hmget(
+                self._store.keys.file(file_id), "file", "expires", "owner"
+            )
         except RedisError as error:
             raise StoreUnavailable from error
-        if raw is None:
+        if raw is None or (whose or DEFAULT_OWNER.encode()) != owner.encode():
             raise UnknownFile(f"There is no file {file_id}.")
-        about: dict[str, Any] = orjson.loads(raw)
-        created_at = from_millis(b"%d" % round(about.pop("created_at") * 1000))
-        assert created_at is not None  # noqa: S101  # `add` wrote it
-        return StoredFile(id=file_id, created_at=created_at, expires_at=from_millis(expires), **about)
+        return _loaded(file_id, raw, expires)
 
-    def delete(self, file_id: str) -> None:
+    def page(self, *, owner: str = DEFAULT_OWNER, after: str | None = None, limit: int) -> list[StoredFile]:
+        """Files of an owner, newest first; those that follow `after`, up to `limit`.
+
+        Raises:
+            UnknownFile: there is no file `after`.
+            StoreUnavailable
+        """
+        if after is not None:
+            self.get(after, owner=owner)
+        client, keys, index = self._store.connections.client, self._store.keys, self._store.keys.files_of(owner)
+        found: list[StoredFile] = []
+        try:
+            while len(found) < limit:
+                start = "+" if after is None else f"({after}"
+                ids = client.zrange(index, start, "-", desc=True, bylex=True, offset=0, num=limit - len(found))
+                if not ids:
+                    break
+                pipeline = client.pipeline(transaction=False)
+                for raw_id in ids:
+                    pipeline.hmget(keys.file(raw_id.decode()), "file", "expires")
+                records = dict(zip(ids, pipeline.execute(), strict=True))
+                # A release that does not keep these lists has removed them.
+                gone = [raw_id for raw_id, (raw, _) in records.items() if raw is None]
+                if gone:
+                    client.zrem(index, *gone)
+                found += [_loaded(one.decode(), *record) for one, record in records.items() if record[0] is not None]
+                after = ids[-1].decode()
+        except RedisError as error:
+            raise StoreUnavailable from error
+        return found
+
+    def delete(self, file_id: str, *, owner: str = DEFAULT_OWNER) -> None:
         """Forget a file; its bytes remain to be removed.
 
         Raises:
             UnknownFile, FileInUse, StoreUnavailable
         """
-        match self._store.run("file_delete", file_id):
+        match self._store.run("file_delete", file_id, owner):
             case b"unknown":
                 raise UnknownFile(f"There is no file {file_id}.")
             case b"in use":
@@ -113,10 +157,12 @@ class Files:
     def expired(self, most: int) -> tuple[list[str], list[str]]:
         """Prefixes of uploads that were given up, and ids of files that are over; their bytes remain to be removed.
 
+        Call after call, the files of a release that kept no lists of them come into those of their owners.
+
         Raises:
             StoreUnavailable, StoreFull
         """
-        uploads, files = self._store.run("sweep_files", most, self._idle_millis)
+        uploads, files, self._look = self._store.run("sweep_files", most, self._idle_millis, self._look, LOOKED_AT)
         return [prefix.decode() for prefix in uploads], [file_id.decode() for file_id in files]
 
     def swept(self, *, upload: str | None = None, file_id: str | None = None) -> None:
@@ -130,3 +176,10 @@ class Files:
             client.zrem(keys.uploads, upload)
         if file_id is not None:
             client.zrem(keys.files, file_id)
+
+
+def _loaded(file_id: str, raw: bytes, expires: bytes | None) -> StoredFile:
+    about = known(StoredFile, current("file", orjson.loads(raw)))
+    created_at = from_millis(b"%d" % round(about.pop("created_at") * 1000))
+    assert created_at is not None  # noqa: S101  # `add` wrote it
+    return StoredFile(id=file_id, created_at=created_at, expires_at=from_millis(expires), **about)

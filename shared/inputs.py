@@ -4,6 +4,8 @@ from pathlib import Path
 
 from shared.batch import Input
 from shared.errors import FileMissing, InvalidRequest
+from shared.file_limits import FileLimits
+from shared.outside import OutsideFiles
 from shared.place import Place
 from shared.settings import Settings
 from shared.storage import Storage
@@ -14,6 +16,7 @@ class Inputs:
 
     def __init__(self, settings: Settings, storage: Storage) -> None:
         self._own = storage
+        self.limits = FileLimits.of(settings)
         self._prefixes = {prefix: Place.parse(prefix) for prefix in settings.input_prefixes.split()}
         self._others: dict[str | None, Storage] = {}  # by bucket; None: this machine
 
@@ -29,7 +32,7 @@ class Inputs:
             return self._own, given.key
         place = self._allowed(given.uri)
         if place.bucket not in self._others:
-            self._others[place.bucket] = Storage(Place(place.bucket, "").url)
+            self._others[place.bucket] = Storage(Place(place.bucket, "").url) if place.bucket else OutsideFiles()
         return self._others[place.bucket], place.path
 
     def check(self, uri: str) -> int:
@@ -40,13 +43,10 @@ class Inputs:
             StorageFailed
         """
         storage, key = self.open(Input(uri=uri))
-        not_found = _fault("uri_not_found", f"There is no file {uri}.")
-        if uri.startswith("file:") and not Path("/", key).is_file():  # a pipe would be waited for, for ever
-            raise not_found
         try:
             return storage.size(key)
         except FileMissing as error:
-            raise not_found from error
+            raise _fault("uri_not_found", f"There is no file {uri}.") from error
 
     def _allowed(self, uri: str) -> Place:
         """The place with its symbolic links resolved, so that none of them leads out of what is allowed."""

@@ -3,12 +3,15 @@
 import os
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Final
 
 from shared.batch import BatchOptions, Input
+from shared.frozen import frozen
+from shared.owner import DEFAULT_OWNER
+from shared.schema import SCHEMA
 from shared.training import RegisterOptions, TrainOptions
 
 
@@ -67,7 +70,7 @@ def new_job_id() -> str:
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@frozen
 class Counts:
     """Rows of a job; the parts sum up to the total in every snapshot."""
 
@@ -81,32 +84,54 @@ class Counts:
         """Rows that are neither done nor given up; None while nobody knows how many there are."""
         return None if self.total is None else self.total - self.succeeded - self.failed - self.skipped
 
+    def to_dict(self) -> dict[str, int | None]:
+        """As clients read them."""
+        return {
+            "total": self.total,
+            "pending": self.pending,
+            "succeeded": self.succeeded,
+            "failed": self.failed,
+            "skipped": self.skipped,
+        }
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+
+@frozen
 class Spec:
     """What never changes about a job once it is accepted, beside its rows."""
 
     requested: str  # the model as the client named it
     model: str
     method: str
+    owner: str = DEFAULT_OWNER  # whose it is; for others it does not exist
+    submitted_by: str = ""  # as histories name them
+    most_models: int = 0  # that its owner may have; 0: any number
+    any_model: bool = False  # it may change models of other owners too, since an admin submitted it
     version: int = 0  # of a training the one whose pipeline is cloned; 0: none yet, as of an artifact's check
     sha256: str = ""
     top_k: int | None = None
     priority: str = "normal"
     request_id: str = ""
-    traceparent: str | None = None
+    traceparent: str | None = None  # the span that asked for it (W3C Trace Context)
+    tracestate: str | None = None  # what else that trace takes along; only where tracing is on
     retry_of: str | None = None
     # Row numbers of the original job, where a retry repeats only some of them.
     retry_rows: tuple[int, ...] | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
+    webhook: dict[str, Any] | None = None  # {"url": where its end is told}
     batch: BatchOptions | None = None  # of a job whose rows are in a file
     train: TrainOptions | None = None
     register: RegisterOptions | None = None
+    schema: int = SCHEMA  # that this was written in, and that all about the job is written in
 
     @property
     def kind(self) -> str:
         """predict (rows in the request), batch (rows in a file), train, or register (the check of an artifact)."""
         return "batch" if self.batch else "train" if self.train else "register" if self.register else "predict"
+
+    def pinned(self) -> dict[str, Any]:
+        """The model, as clients read it."""
+        version, sha256 = self.version or None, self.sha256 or None
+        return {"requested": self.requested, "name": self.model, "version": version, "sha256": sha256}
 
     @property
     def input(self) -> Input | None:
@@ -115,7 +140,7 @@ class Spec:
         return None if about is None else about.input
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@frozen
 class Job:
     """One consistent snapshot of a job."""
 
@@ -161,7 +186,23 @@ class Job:
         """Whether the status is final."""
         return self.status in DONE
 
+    @property
+    def complete(self) -> bool:
+        """Whether it has come to its end."""
+        return self.status in (Status.SUCCEEDED, Status.PARTIALLY_SUCCEEDED)
+
+    @property
+    def readable(self) -> list[str]:
+        """What can be read of one that is done, as paths below its own."""
+        result = "result" in self.outputs or self.registered or (self.kind == "predict" and self.complete)
+        return ["errors", *(["result"] if result else []), *(["manifest"] if "manifest" in self.outputs else [])]
+
 
 def from_millis(millis: bytes | None) -> datetime | None:
     """Redis's milliseconds since 1970 as an aware time."""
     return datetime.fromtimestamp(int(millis) / 1000, UTC) if millis else None
+
+
+def timestamp(moment: datetime | None) -> str | None:
+    """RFC 3339 in UTC with milliseconds."""
+    return None if moment is None else moment.isoformat(timespec="milliseconds")[:23] + "Z"

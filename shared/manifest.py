@@ -6,6 +6,7 @@ from typing import Any
 
 import orjson
 
+from shared.schema import SCHEMA, current
 from shared.signature import Signature
 
 
@@ -35,7 +36,9 @@ class Manifest:
     accelerated: dict[str, Any] = field(default_factory=dict)  # whether a faster form is used, and why
     code: str = ""  # the service's own version
     memory_bytes: int = 0  # what the artifact unpacks to; 0 where that is not known
+    stored_bytes: int = 0  # of all files of the version but this one; 0 where an older release has made it
     warnings: tuple[str, ...] = ()  # what was warned of when it was trained, loaded and tried
+    schema: int = SCHEMA  # that this was written in
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON."""
@@ -48,9 +51,10 @@ class Manifest:
         """From what `to_dict` gave, also long ago: a field that is missing has its default, an unknown one is left out.
 
         Raises:
+            NewerSchema
             ValueError, KeyError, TypeError: it is no manifest.
         """
-        fields = orjson.loads(raw)
+        fields = current("manifest", orjson.loads(raw))
         known = {name: fields[name] for name in cls.__slots__ if name in fields}
         signature, warnings = Signature.from_dict(fields["signature"]), tuple(fields.get("warnings", ()))
         return cls(**(known | {"signature": signature, "warnings": warnings}))

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import os
 import re
+import time
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -13,6 +14,7 @@ import obstore
 from obstore.store import LocalStore, S3Store
 
 from shared.errors import FileMissing, StorageFailed, StorageFull
+from shared.meter import METER
 from shared.place import Place
 
 Store = LocalStore | S3Store
@@ -57,13 +59,22 @@ def open_store(place: Place, *, patient: bool) -> Store:
 
 @contextlib.contextmanager
 def translated(key: str, done: str) -> Iterator[None]:
-    """Raise the errors of obstore and of the operating system as our own."""
+    """Raise the errors of obstore and of the operating system as our own, and count what is done."""
+    began = time.perf_counter_ns()
     try:
         yield
     except (obstore.exceptions.BaseError, OSError, ValueError) as error:
-        absent = isinstance(error, FileNotFoundError) or SAYS_NO_FOLDER in str(error)
-        if absent and done == "read":
-            raise FileMissing(f"{key} is not in the file storage.") from error
-        if getattr(error, "errno", None) in FULL or SAYS_FULL.search(str(error)):
-            raise StorageFull from error
-        raise StorageFailed(f"{key} cannot be {done}.") from error
+        ours = _ours(error, key, done)
+        METER.add(f"storage_errors_total {done} {ours.code}")
+        raise ours from error
+    finally:
+        METER.observe(("storage_seconds", f"{done} ", ((time.perf_counter_ns() - began) // 1000,)))
+
+
+def _ours(error: Exception, key: str, done: str) -> StorageFailed:
+    absent = isinstance(error, FileNotFoundError) or SAYS_NO_FOLDER in str(error)
+    if absent and done == "read":
+        return FileMissing(f"{key} is not in the file storage.")
+    if getattr(error, "errno", None) in FULL or SAYS_FULL.search(str(error)):
+        return StorageFull()
+    return StorageFailed(f"{key} cannot be {done}.")

@@ -64,9 +64,10 @@ def _local(path: str) -> str:
     decoded = unquote(path, errors="strict")
     if ".." in decoded.split("/"):
         raise ValueError("must have no '..' in its path")
-    if UNFINISHED.search(decoded):
+    path = posixpath.normpath(f"/{decoded}").strip("/")
+    if UNFINISHED.search(path):
         raise ValueError("must not end in '#' and a number, as the names of unfinished files do")
-    return _printable(posixpath.normpath(f"/{decoded}").strip("/"))
+    return _printable(path)
 
 
 def _printable(path: str) -> str:

@@ -3,23 +3,31 @@
 A message is a doorbell: it carries no job and no data, so losing, doubling or delaying one changes latency only.
 """
 
+import time
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from celery import Celery
+from celery.schedules import schedule
 
+from shared.broker import broker_of
 from shared.settings import Settings
 
 ONLINE: Final = "online"
 BATCH: Final = "batch"
 TRAIN: Final = "train"
 CONTROL: Final = "control"
-QUEUES: Final = (ONLINE, BATCH, TRAIN, CONTROL)
+WEBHOOKS: Final = "webhooks"
+QUEUES: Final = (ONLINE, BATCH, TRAIN, CONTROL, WEBHOOKS)
 # The queues that must have a worker for jobs to be done.
-SERVED: Final = (ONLINE, BATCH, TRAIN, CONTROL)
+SERVED: Final = (ONLINE, BATCH, TRAIN, CONTROL, WEBHOOKS)
+# Those whose workers pull units of jobs.
+DRAINED: Final = (ONLINE, BATCH, TRAIN)
 
 DRAIN: Final = "foretell.drain"
+DELIVER: Final = "foretell.deliver"
 TICK: Final = "foretell.tick"
-TASKS: Final = (DRAIN, TICK)
+TASKS: Final = (DRAIN, DELIVER, TICK)
 
 # A bell older than this has been replaced by the janitor's many times over; workers throw it away unheard. Long,
 # since Celery compares the clocks of two machines.
@@ -34,35 +42,29 @@ def make_celery(settings: Settings, *, socket_seconds: float = 10) -> Celery:
     `socket_seconds`: how long a broker that hangs is waited for; a client waits for a publisher.
     """
     app = Celery("foretell")
+    broker = broker_of(settings, QUEUES, socket_seconds=socket_seconds)
     app.conf.update(
-        broker_url=settings.redis_address.replace("unix://", "redis+socket://"),
+        broker_url=broker.url,
+        broker_use_ssl=broker.use_ssl,
         # Results are ours: a result backend halves the throughput and adds a second truth.
         result_backend=None,
         task_ignore_result=True,
         task_serializer="json",
         accept_content=["json"],
-        task_create_missing_queues=True,
-        broker_transport_options={
-            "global_keyprefix": f"{settings.redis_prefix}:celery:",
-            # Never renewed by Celery; a message given twice is harmless here, so it may be long.
-            "visibility_timeout": 21_600,
-            "unacked_restore_interval": 10,
-            "unacked_restore_throttle": 1,
-            "socket_timeout": socket_seconds,
-            "socket_connect_timeout": min(5, socket_seconds),
-            "socket_keepalive": not settings.redis_address.startswith("unix://"),
-            "health_check_interval": 5,
-            "retry_on_timeout": False,
-        },
+        broker_transport_options=broker.options,
+        broker_connection_timeout=min(5, socket_seconds),
         # The broker may be away for as long as it likes; a worker waits for it.
         broker_connection_max_retries=None,
         broker_connection_retry_on_startup=True,
+        # So it may refuse writes, as a Redis without enough replicas or with a full disk does (a ResponseError, which
+        # Kombu takes for an error of the channel), or close one, as a RabbitMQ does: else a worker would end, with
+        # all that its processes do.
+        broker_channel_error_retry=True,
         broker_pool_acquire_timeout=5,
         # A bell that cannot be rung is rung by the janitor: fail fast, the client waits.
         task_publish_retry_policy={"max_retries": 1, "interval_start": 0, "interval_step": 0.2, "interval_max": 0.5},
-        # A worker takes a bell only when a process of it is free, so it never hoards one that another could answer.
+        # One message in hand for each process at most.
         worker_prefetch_multiplier=1,
-        worker_disable_prefetch=True,
         # Early acknowledgement: after a late one that failed because Redis was restarted, Celery 5.7 counts the message
         # as in hand for ever and asks for no other. A bell that is lost with its worker is rung again.
         task_acks_late=False,
@@ -75,16 +77,21 @@ def make_celery(settings: Settings, *, socket_seconds: float = 10) -> Celery:
         worker_send_task_events=False,
         worker_enable_remote_control=False,
         timezone="UTC",
-        beat_scheduler="celery.beat:Scheduler",
         beat_schedule={
             "janitor": {
                 "task": TICK,
-                "schedule": settings.janitor_seconds,
-                "options": {"queue": CONTROL, "expires": 60},
+                "schedule": schedule(timedelta(seconds=settings.janitor_seconds), nowfun=_steady_now),
+                "options": {"queue": CONTROL, "expires": BELL_SECONDS},
             }
         },
+        **broker.more,
     )
     return app
+
+
+def _steady_now() -> datetime:
+    """A time for intervals: of a clock that is set back, Celery would wait until it is that late again."""
+    return datetime.fromtimestamp(time.monotonic(), UTC)
 
 
 class Doorbell:
@@ -93,17 +100,23 @@ class Doorbell:
     def __init__(self, app: Celery) -> None:
         self._app = app
 
-    def ring(self, queue: str) -> None:
+    def ring(self, queue: str, *, bell_seconds: float = BELL_SECONDS, retry: bool = True) -> None:
         """Publish one message.
+
+        Args:
+            queue: whose workers are called.
+            bell_seconds: how old it may become unheard.
+            retry: whether it is tried a second time, over another connection.
 
         Raises:
             kombu.exceptions.OperationalError: the broker cannot be reached; the janitor will ring instead.
         """
         self._app.send_task(
-            DRAIN,
-            args=(queue,),
+            {WEBHOOKS: DELIVER, CONTROL: TICK}.get(queue, DRAIN),
+            args=() if queue == CONTROL else (queue,),
             queue=queue,
-            expires=BELL_SECONDS,
+            expires=bell_seconds,
+            retry=retry,
             time_limit=JOIN_SECONDS if queue in (BATCH, TRAIN) else None,
             ignore_result=True,
         )

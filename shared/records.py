@@ -1,16 +1,25 @@
 """What goes into the job store and comes out of it: submissions, units, outcomes, and the parsing of stored jobs."""
 
+import dataclasses
+import operator
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from typing import Any, Final, Literal
 
 import orjson
 
 from shared.batch import BatchOptions, Layout, Slice
+from shared.frozen import frozen
 from shared.job import Counts, Job, Spec, Status, from_millis
+from shared.limits import NO_LIMITS, Limits
+from shared.owner import DEFAULT_OWNER
 from shared.queue import BATCH
+from shared.schema import current, known
 from shared.training import RegisterOptions, TrainOptions
+
+SPEC_FIELDS: Final = tuple(one.name for one in dataclasses.fields(Spec))
+spec_values: Final = operator.attrgetter(*SPEC_FIELDS)
 
 
 def failure_outcome(code: str, message: str) -> bytes:
@@ -27,7 +36,7 @@ TIMED_OUT: Final = failure_outcome("timed_out", "It took longer than the service
 DEADLINE: Final = failure_outcome("deadline_exceeded", "The job was not finished within its deadline_seconds.")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@frozen
 class Submission:
     """A job to be accepted."""
 
@@ -38,13 +47,15 @@ class Submission:
     ttl_seconds: int
     rows: bytes = b""  # JSON array, checked, in feature order; of a batch job nothing
     total: int | None = None  # None: the rows of a file are counted later
+    upload_bytes: int = 0  # of the file that came with it
     upload: str | None = None  # the name under which the upload of the file was announced
     file_id: str | None = None  # the file, if it was uploaded before
     deadline_seconds: float | None = None
     idempotency: tuple[str, str] | None = None  # digest of the key, digest of the request
+    limits: Limits = NO_LIMITS  # of the owner
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@frozen
 class Accepted:
     """The answer to a submission."""
 
@@ -55,7 +66,7 @@ class Accepted:
     queue_position: int | None = None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@frozen
 class Leased:
     """One job of a unit."""
 
@@ -63,9 +74,10 @@ class Leased:
     attempt: int
     spec: Spec
     rows: bytes
+    waited_millis: int = 0  # from its acceptance to this lease
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@frozen
 class Unit:
     """A micro-batch that this worker may run until its lease is over."""
 
@@ -84,7 +96,7 @@ class Unit:
 NOT_COUNTED: Final = Counts(total=None)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@frozen
 class BatchUnit:
     """A piece of the work of a job in stages that this worker may do until its lease is over."""
 
@@ -120,7 +132,7 @@ class BatchUnit:
         return (self.job_id,)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@frozen
 class Outcome:
     """How one job of a unit ended."""
 
@@ -135,7 +147,7 @@ class Outcome:
     warnings: Sequence[str] = ()
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@frozen
 class Committed:
     """What came of a commit."""
 
@@ -153,21 +165,26 @@ class LeaseLost(Exception):  # not an error of the service: the unit ends withou
 
 def dump_spec(spec: Spec) -> bytes:
     """A spec as JSON, without what is empty."""
-    fields = {name: value for name, value in asdict_shallow(spec).items() if value}
+    usual = ("owner", DEFAULT_OWNER)
+    fields = {name: value for name, value in asdict_shallow(spec).items() if value and (name, value) != usual}
     for name in ("batch", "train", "register"):
         if name in fields:
             fields[name] = fields[name].to_dict()
-    return orjson.dumps(fields)
+    return orjson.dumps({"schema": spec.schema} | fields)  # first, where the scripts look for it
 
 
 def asdict_shallow(spec: Spec) -> dict[str, Any]:
     """The fields of a spec by name."""
-    return {name: getattr(spec, name) for name in Spec.__slots__}
+    return dict(zip(SPEC_FIELDS, spec_values(spec), strict=True))
 
 
 def load_spec(raw: bytes) -> Spec:
-    """The one parser of a stored spec."""
-    fields: dict[str, Any] = orjson.loads(raw)
+    """The one parser of a stored spec.
+
+    Raises:
+        NewerSchema
+    """
+    fields = known(Spec, current("spec", orjson.loads(raw)))
     if "retry_rows" in fields:
         fields["retry_rows"] = tuple(fields["retry_rows"])
     if "batch" in fields:
@@ -197,6 +214,15 @@ def load_slice(raw: bytes) -> Slice:
     )
 
 
+def load_part(raw: bytes) -> dict[str, Any]:
+    """What a chunk or fit left for the final unit.
+
+    Raises:
+        NewerSchema
+    """
+    return current("part", orjson.loads(raw))
+
+
 def load_batch_unit(reply: Sequence[Any], queue: str = BATCH) -> BatchUnit:
     """What pull_batch.lua gave."""
     fence, job_id, ring, kind, attempt, raw_spec, state, *more = reply
@@ -213,7 +239,7 @@ def load_batch_unit(reply: Sequence[Any], queue: str = BATCH) -> BatchUnit:
         parts, reasons, succeeded, failed, total = more
         extra |= {
             "parts": tuple(
-                sorted((int(first), orjson.loads(part)) for first, part in zip(parts[::2], parts[1::2], strict=True))
+                sorted((int(first), load_part(part)) for first, part in zip(parts[::2], parts[1::2], strict=True))
             ),
             "reasons": {reason.decode(): int(rows) for reason, rows in zip(reasons[::2], reasons[1::2], strict=True)},
             "counts": Counts(total=int(total) if total else None, succeeded=int(succeeded), failed=int(failed)),
@@ -255,6 +281,7 @@ def load_job(entry: Sequence[Any]) -> Job:
         size,
         kind,
         phase,
+        _,
         _,
     ) = record
     extra: dict[str, Any] = orjson.loads(outcome) if outcome else {}

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 import orjson
+from redis.exceptions import RedisError
 
 from shared.aliases import (
     ANY,
@@ -28,11 +29,15 @@ from shared.catalogue import Model, Resolved, reached
 from shared.errors import (
     AliasConflict,
     AliasNeeded,
+    Forbidden,
+    LimitReached,
     NothingToRollBack,
     StorageFailed,
+    StoreUnavailable,
     VersionInUse,
 )
 from shared.manifest import Manifest
+from shared.owner import DEFAULT_OWNER, check_owner
 from shared.records import LeaseLost
 from shared.registry_copy import stored_models
 from shared.registry_upkeep import Upkeep
@@ -87,6 +92,7 @@ class Registry(Upkeep):
         *,
         move: Move | None = None,
         fence: str | None = None,
+        owner: str = "",
         extra: Mapping[str, bytes] = NOTHING,
     ) -> Manifest:
         """Register a version, and move an alias to it in the same step.
@@ -99,6 +105,7 @@ class Registry(Upkeep):
             artifact: its bytes; None: `store` has written the files.
             move: of an alias to it.
             fence: of the unit that makes it; its job can be cancelled no more once the version is registered.
+            owner: of the model if this is its first version and it comes from no job; empty: nobody's.
             extra: other files of the version, by name.
 
         Returns:
@@ -108,6 +115,7 @@ class Registry(Upkeep):
             InvalidRequest: no alias can be called so.
             AliasConflict: the alias does not point to the version that was expected.
             LeaseLost: another attempt has the unit by now, or its job was cancelled.
+            Forbidden: the model is another owner's than the job, and the job may not change those.
             ModelNotFound: the version was deleted already.
             StorageFailed, StorageFull, StoreUnavailable, StoreFull
         """
@@ -117,7 +125,7 @@ class Registry(Upkeep):
         if artifact is not None:
             self.store(manifest, artifact, extra)
         raw = orjson.dumps(manifest.to_dict(), option=orjson.OPT_INDENT_2)
-        kept, _ = self._register(name, version, raw, move, fence=fence)
+        kept, _ = self._register(name, version, raw, move, fence=fence, owner=owner)
         self._try_copy(name)
         return Manifest.from_json(kept)
 
@@ -199,29 +207,70 @@ class Registry(Upkeep):
         self._aliases.pop((name, alias), None)
         self._try_copy(name)
 
-    def delete(self, name: str, version: int) -> None:
+    def owner(self, name: str) -> tuple[bool, str | None]:
+        """Whether there is a model of this name, and whose it is; None: nobody's.
+
+        Raises:
+            StoreUnavailable
+        """
+        client = self._connections.client
+        try:
+            exists = client.sismember(self._keys.models, name)
+            owner = client.hget(self._keys.model(name), "owner") if exists else None
+        except RedisError as error:
+            raise StoreUnavailable from error
+        return bool(exists), None if owner is None else owner.decode()
+
+    def hand_over(self, name: str, owner: str) -> None:
+        """Make a model another owner's; empty: nobody's in particular.
+
+        Raises:
+            InvalidRequest: nobody can be called so.
+            ModelNotFound, StoreUnavailable, StoreFull
+        """
+        check_owner(owner or DEFAULT_OWNER)
+        if not self._run("hand_over", name, owner):
+            raise self._not_found(name, "")
+        self._try_copy(name)
+
+    def count_owned(self, owner: str) -> int:
+        """How many models an owner has.
+
+        Raises:
+            StoreUnavailable
+        """
+        try:
+            return int(self._connections.client.scard(self._keys.owned(owner)))
+        except RedisError as error:
+            raise StoreUnavailable from error
+
+    def delete(self, name: str, version: int, *, told: str = "") -> None:
         """Remove a version that nothing needs; its number is never used again. A model goes with its last version.
+
+        `told`: the owner who is told which of its own jobs need it, and of others only how many; empty: of all, which.
 
         Raises:
             VersionInUse: an alias points to it, or an unfinished job needs it.
             ModelNotFound, StoreUnavailable
         """
-        self._delete(name, str(version))
+        self._delete(name, str(version), told)
 
-    def delete_model(self, name: str) -> list[int]:
+    def delete_model(self, name: str, *, told: str = "") -> list[int]:
         """Remove a model with its versions, aliases, history, schedule and windows of drift; the versions that it had.
 
         Versions of a later model of that name have other numbers, and its aliases other revisions.
+
+        `told`: as of `delete`.
 
         Raises:
             VersionInUse: an unfinished job needs one of its versions, or makes one.
             ModelNotFound, StoreUnavailable
         """
-        return self._delete(name, "")
+        return self._delete(name, "", told)
 
-    def _delete(self, name: str, version: str) -> list[int]:
+    def _delete(self, name: str, version: str, told: str) -> list[int]:
         member = f"{name}@{version}".rstrip("@")
-        match self._run("delete_version", name, version):
+        match self._run("delete_version", name, version, told):
             case [b"unknown"]:
                 raise self._not_found(name, version)
             case [b"alias", *aliases]:
@@ -230,10 +279,12 @@ class Registry(Upkeep):
                     f"{member} is in use: {named} points to it; move that first. "
                     f"DELETE /models/{name} removes the whole model."
                 )
-            case [b"jobs", waiting, running, *staged]:
+            case [b"jobs", waiting, running, others, *staged]:
+                named = "".join(f", job {job_id.decode()}" for job_id in staged[:3])
+                counted = f", {others} over files or of training are other owners'" if others else ""
                 raise VersionInUse(
-                    f"{member} is in use by unfinished jobs: {waiting} wait and {running} micro-batches run"
-                    f"{''.join(f', job {job_id.decode()}' for job_id in staged[:3])}; cancel them, or wait."
+                    f"{member} is in use by unfinished jobs: {waiting} wait and {running} micro-batches run{named}"
+                    f"{counted}; cancel them, or wait."
                 )
             case [b"deleted", *deleted]:
                 for number in deleted:
@@ -252,6 +303,7 @@ class Registry(Upkeep):
         *,
         fence: str | None = None,
         revision: int | None = None,
+        owner: str = "",
     ) -> tuple[bytes, AliasState]:
         """Run register.lua: the manifest that is registered, and where the alias points."""
         if move is not None:
@@ -260,7 +312,7 @@ class Registry(Upkeep):
         reply = self._run(
             "register", name, version, raw, fence or "", alias,
             "*" if expected is ANY else "" if expected is None else expected,
-            "" if revision is None else revision, b"" if move is None else move.entry(), MOST_MOVES,
+            "" if revision is None else revision, b"" if move is None else move.entry(), MOST_MOVES, owner,
         )  # fmt: skip
         match reply:
             case [b"done", kept, *fields]:
@@ -270,6 +322,12 @@ class Registry(Upkeep):
                 raise _conflict(name, alias, points_to, at)
             case [b"lost"]:
                 raise LeaseLost
+            case [b"too_many"]:
+                raise LimitReached(
+                    "You have as many models as you may; delete one, or have the limit raised.", limit="models"
+                )
+            case [b"foreign"]:
+                raise Forbidden(f"Somebody else has made a model {name} meanwhile, and alone may change it.")
             case _:
                 raise self._not_found(name, str(version))
 

@@ -9,6 +9,7 @@ import orjson
 
 from shared.errors import FileMissing
 from shared.manifest import Manifest
+from shared.owner import OWNER
 from shared.storage import Storage, aliases_key, artifact_key, manifest_key
 
 NO_COPY: Final = (ValueError, KeyError, TypeError, AttributeError)
@@ -70,6 +71,7 @@ def write_copy(
         "deleted": sorted(map(int, numbered(record, "gone"))),
         "reserved": numbered(record, "job"),
         "history": [orjson.Fragment(entry) for entry in history],
+        "owner": record[b"owner"].decode() if b"owner" in record else None,
     }
     # A newer release of the service may keep more there.
     storage.put(aliases_key(name), orjson.dumps(before | now, option=orjson.OPT_INDENT_2))
@@ -162,7 +164,7 @@ def stored_state(storage: Storage, name: str, keys: frozenset[str]) -> tuple[dic
         StorageFailed
     """
     key, fault = aliases_key(name), ""
-    state: dict[str, Any] = {"last": "0", "aliases": {}, "deleted": [], "reserved": {}, "history": {}}
+    state: dict[str, Any] = {"last": "0", "aliases": {}, "deleted": [], "reserved": {}, "history": {}, "owner": ""}
     raw = _found(storage, key) if key in keys else None
     if raw is None:
         fault = f"{key} is missing"
@@ -195,4 +197,16 @@ def _state(copy: Any) -> dict[str, Any]:
         "deleted": [str(int(number)) for number in copy["deleted"]],
         "reserved": {token: str(int(number)) for token, number in copy["reserved"].items()},
         "history": history,
+        "owner": _owner(copy.get("owner")),
     }
+
+
+def _owner(given: str | None) -> str:
+    """Whose a model is, as a copy says; empty for nobody's, and of copies that are older than owners.
+
+    Raises:
+        ValueError: nobody can be called so.
+    """
+    if given is not None and not OWNER.fullmatch(given):
+        raise ValueError(f"{given} is no owner")
+    return given or ""

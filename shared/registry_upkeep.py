@@ -1,6 +1,7 @@
 """What keeps Redis and storage alike: the copy of each model, files that remain to be removed, and the rebuild."""
 
 import contextlib
+from collections.abc import Iterable
 from typing import Any, Final
 
 import orjson
@@ -15,8 +16,8 @@ from shared.registry_copy import Restored, stored_models, stored_state, stored_v
 from shared.storage import Storage, version_prefix
 
 SCRIPTS: Final = (
-    *("reserve", "register", "unalias", "delete_version"),
-    *("restore", "give_up"),
+    *("reserve", "register", "unalias", "delete_version", "hand_over"),
+    *("restore", "give_up", "recount"),
 )
 # Nothing takes that long between the reservation of a number and the registration, unless it has died.
 RESERVED_SECONDS: Final = 86_400
@@ -75,6 +76,22 @@ class Upkeep(Catalogue):
         """
         return int(self._run("give_up", int(older_than_seconds * 1000), MOST_GIVEN_UP))
 
+    def recount(self, owners: Iterable[str]) -> int:
+        """Set right what versions count to owners, where a release that did not count them was at work; how many.
+
+        `owners`: others than those of models, who may have had some.
+
+        Raises:
+            StoreUnavailable, StoreFull
+        """
+        with reached():
+            client, names = self._connections.client, self._members(self._keys.models)
+            whose = {name: owner.decode() for name in names if (owner := client.hget(self._keys.model(name), "owner"))}
+        rest = dict.fromkeys({*owners, *whose.values()}, "")
+        return sum(int(self._run("recount", owner, name)) for owner, name in rest.items()) + sum(
+            int(self._run("recount", owner, name)) for name, owner in whose.items()
+        )
+
     def remove(self, reference: str) -> None:
         """Remove the files of a version that was deleted.
 
@@ -105,8 +122,8 @@ class Upkeep(Catalogue):
         versions, aliases = self._run("restore", name, orjson.dumps(state), *added)
         if fault and versions and self._field(name, f"alias:{PRODUCTION}") is None:
             damaged.append(
-                f"{fault}, so the aliases are not known. Move them anew, such as: "
-                f"python -m worker alias {name} {PRODUCTION} N --why ..."
+                f"{fault}, so neither the aliases nor whose it is are known. Say so anew, such as: "
+                f"python -m worker alias {name} {PRODUCTION} N --why ..., python -m worker owner {name} OWNER"
             )
         self._try_copy(name)
         return Restored(

@@ -12,7 +12,10 @@ from shared.errors import InvalidRequest, ModelNotFound
 from shared.files import Files
 from shared.inputs import Inputs
 from shared.job import Spec
+from shared.limits import NO_LIMITS, Limits
+from shared.owner import DEFAULT_OWNER
 from shared.queue import TRAIN
+from shared.receiver import LONGEST_URL
 from shared.records import Submission
 from shared.registry import NAME, PRODUCTION, Manifest, Registry
 from shared.signature import Feature, Signature
@@ -40,6 +43,14 @@ class InputRequest(BaseModel):
     ] = None
 
 
+class WebhookRequest(BaseModel):
+    """Where the end of a job is told."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    url: Annotated[str, Field(max_length=LONGEST_URL, description="https://..., called when the job has ended")]
+
+
 class JobOptions(BaseModel):
     """What every job may say."""
 
@@ -51,6 +62,9 @@ class JobOptions(BaseModel):
     ] = None
     result_ttl_seconds: Annotated[int | None, Field(ge=1, description="how long the finished job is kept")] = None
     metadata: Annotated[dict[str, Any] | None, Field(description="yours; comes back with the job")] = None
+    webhook: Annotated[
+        WebhookRequest | None, Field(description="where the end of the job is told; in a query the url alone")
+    ] = None
 
 
 class FileOptions(BaseModel):
@@ -166,7 +180,7 @@ def dialect_of(wanted: FileOptions) -> Dialect:
     return dialect
 
 
-def referenced(files: Files, inputs: Inputs, wanted: FileOptions) -> Input:
+def referenced(files: Files, inputs: Inputs, wanted: FileOptions, owner: str) -> Input:
     """The file that a request names, which does not come with it.
 
     Raises:
@@ -177,7 +191,7 @@ def referenced(files: Files, inputs: Inputs, wanted: FileOptions) -> Input:
         raise fault("/input", "input_missing", "input must name the file by exactly one of file_id and uri.")
     dialect = dialect_of(wanted)
     if given.file_id is not None:
-        stored = files.get(given.file_id)
+        stored = files.get(given.file_id, owner=owner)
         return Input(
             key=file_key(stored.id), file_id=stored.id, name=stored.name, size_bytes=stored.size_bytes,
             sha256=stored.sha256, format=given.format or stored.format, dialect=dialect,
@@ -188,7 +202,7 @@ def referenced(files: Files, inputs: Inputs, wanted: FileOptions) -> Input:
 
 def train_submission(
     registry: Registry, wanted: TrainingRequest, name: str, input: Input, *, job_id: str, ttl_seconds: int,
-    request_id: str, traceparent: str | None = None,
+    request_id: str, traceparent: str | None = None, owner: str = DEFAULT_OWNER, limits: Limits = NO_LIMITS,
 ) -> Submission:  # fmt: skip
     """A training of `name` over a file that has not been looked at, pinned to the version that it starts from.
 
@@ -218,6 +232,7 @@ def train_submission(
     )
     spec = Spec(
         requested=wanted.recipe.base or f"{name}@{PRODUCTION}",
+        owner=owner,
         model=name,
         version=base.version if base.model == name else 0,
         sha256=base.sha256,
@@ -226,11 +241,12 @@ def train_submission(
         request_id=request_id,
         traceparent=traceparent,
         metadata=wanted.metadata or {},
+        webhook=None if wanted.webhook is None else wanted.webhook.model_dump(),
         train=options,
     )
     return Submission(
         id=job_id, spec=spec, alias=None, queue=TRAIN, ttl_seconds=ttl_seconds, file_id=input.file_id,
-        deadline_seconds=wanted.deadline_seconds,
+        deadline_seconds=wanted.deadline_seconds, limits=limits,
     )  # fmt: skip
 
 

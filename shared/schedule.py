@@ -9,6 +9,8 @@ import orjson
 
 from shared.cron import Cron
 from shared.job import from_millis
+from shared.owner import DEFAULT_OWNER
+from shared.schema import SCHEMA, current, known
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,7 +29,11 @@ class Schedule:
     time_zone: str
     when_drifted: DriftPolicy | None
     enabled: bool
+    owner: str = DEFAULT_OWNER  # whose its jobs are
+    submitted_by: str = ""  # who wanted it, as histories name them
+    any_model: bool = False  # its jobs may change models of other owners too, since an admin wanted it
     train: dict[str, Any]  # the body of a train request, but for kind and model
+    schema: int = SCHEMA  # that this was written in
 
     @property
     def times(self) -> Cron | None:
@@ -45,9 +51,15 @@ class Schedule:
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> "Schedule":
-        """From JSON, as `asdict` gives it."""
+        """From JSON, as `asdict` gives it.
+
+        Raises:
+            NewerSchema
+        """
+        raw = current("schedule", raw)
         policy = raw["when_drifted"]
-        return cls(**{**raw, "when_drifted": None if policy is None else DriftPolicy(**policy)})
+        drifted = None if policy is None else DriftPolicy(**known(DriftPolicy, policy))
+        return cls(**(known(cls, raw) | {"when_drifted": drifted}))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,7 +80,7 @@ class Run:
     @classmethod
     def from_json(cls, raw: bytes) -> "Run":
         """From what `to_json` gave."""
-        fields = orjson.loads(raw)
+        fields = known(cls, orjson.loads(raw))
         return cls(**(fields | {"due_at": from_millis(b"%d" % fields["due_at"])}))
 
 

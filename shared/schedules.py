@@ -71,6 +71,17 @@ class Schedules:
             window=None if window is None else window.decode(),
         )
 
+    def exists(self, model: str) -> bool:
+        """Whether a model has a schedule.
+
+        Raises:
+            StoreUnavailable
+        """
+        try:
+            return bool(self._connections.client.hexists(self._keys.schedule(model), "schedule"))
+        except RedisError as error:
+            raise StoreUnavailable from error
+
     def put(self, model: str, schedule: Schedule, *, expected: Sequence[int] | Literal["*"] | None = None) -> None:
         """Keep a schedule. A run that is due by now stays due, unless the times are others than before.
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from shared.errors import InvalidRequest, TooManyInstances, UnknownMethod
+from shared.schema import known
 
 FeatureType = Literal["number", "integer", "string", "boolean"]
 # What the estimator is given: a float64 matrix, a table with named columns, or a list of strings.
@@ -55,7 +56,7 @@ class Signature:
         """From JSON, as `to_dict` wrote it."""
         return cls(
             container=raw["container"],
-            features=tuple(Feature(**feature) for feature in raw["features"]),
+            features=tuple(Feature(**known(Feature, feature)) for feature in raw["features"]),
             methods=tuple(raw["methods"]),
             outputs=tuple(raw["outputs"]),
             classes=None if raw["classes"] is None else tuple(raw["classes"]),
@@ -143,6 +144,7 @@ class RowChecker:
     signature: Signature
     max_rows: int
     max_text_length: int
+    max_columns: int = 10_000
     _names: list[str] = field(init=False)
     _plain_numbers: bool = field(init=False)
 
@@ -200,6 +202,10 @@ class RowChecker:
         features = self.signature.features
         named = type(instance) is dict
         place = locate(index, None)
+        if named and len(instance) > self.max_columns:
+            message = f"The row has {len(instance)} columns, and {self.max_columns} are the most; send the model's."
+            errors.append({"row": index + 1, "pointer": place, "code": "too_many_columns", "message": message})
+            return None
         if named:
             values = [instance.get(name, _MISSING) for name in self._names]
         elif type(instance) is list:

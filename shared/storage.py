@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
@@ -11,6 +12,7 @@ import obstore
 
 from shared import folder
 from shared.errors import FileMissing
+from shared.meter import METER
 from shared.object_store import Store, open_store, translated
 from shared.place import Place
 from shared.settings import Settings
@@ -45,6 +47,7 @@ class Writer:
         with translated(self._key, "written"):
             # obstore keeps the buffer itself until it has a part together, and the caller may reuse it sooner.
             self._file.write(view if view.readonly else bytes(view))
+        METER.add("storage_bytes_total written", len(view))
 
 
 class Storage:
@@ -68,7 +71,15 @@ class Storage:
     @classmethod
     def of(cls, settings: Settings) -> "Storage":
         """The service's own."""
-        return cls(settings.storage or (settings.data_dir / "storage").as_uri())
+        return cls(settings.storage_url)
+
+    def disk(self) -> tuple[int, int] | None:
+        """Bytes that are free on the disk of a folder, and its size; None for S3, or while it cannot be asked."""
+        with contextlib.suppress(OSError):
+            if self._root:
+                about = shutil.disk_usage(self._root)
+                return about.free, about.total
+        return None
 
     def put(self, key: str, data: bytes | memoryview) -> None:
         """Write a file whole, and have it last.
@@ -76,10 +87,12 @@ class Storage:
         Raises:
             StorageFailed, StorageFull
         """
+        view = memoryview(data).cast("B")
         with translated(key, "written"):
-            obstore.put(self._store(), key, memoryview(data).cast("B"))
+            obstore.put(self._store(), key, view)
             if self._root:
                 folder.sync(self._root, key)
+        METER.add("storage_bytes_total written", len(view))
 
     def get(self, key: str) -> bytes:
         """The bytes of a file.
@@ -88,7 +101,9 @@ class Storage:
             FileMissing, StorageFailed
         """
         with translated(key, "read"):
-            return bytes(obstore.get(self._store(), key).bytes())
+            data = bytes(obstore.get(self._store(), key).bytes())
+        METER.add("storage_bytes_total read", len(data))
+        return data
 
     def get_range(self, key: str, start: int, stop: int) -> memoryview:
         """The bytes from start up to stop, fewer only where the file ends; not copied once they are read.
@@ -194,8 +209,14 @@ class Storage:
             StorageFailed
         """
         with translated(prefix, "listed"):
-            for page in obstore.list(self._store(), prefix, chunk_size=1000):
-                yield from (entry["path"] for entry in page)
+            pages = iter(obstore.list(self._store(), prefix, chunk_size=1000))
+        while True:
+            # Each page by itself, so that what is done with it counts to nobody's time.
+            with translated(prefix, "listed"):
+                page = next(pages, None)
+            if page is None:
+                return
+            yield from (entry["path"] for entry in page)
 
     def tidy(self, prefix: str) -> None:
         """Remove what killed writers left of files below a prefix; nobody may be writing there.
@@ -233,7 +254,9 @@ class Storage:
     def _fetch(self, key: str, start: int, stop: int, tag: str | None) -> memoryview:
         options: Any = {"range": (start, stop)} | ({"if_match": tag} if tag else {})
         with translated(key, "read"):
-            return memoryview(obstore.get(self._store(), key, options=options).bytes())
+            data = memoryview(obstore.get(self._store(), key, options=options).bytes())
+        METER.add("storage_bytes_total read", len(data))
+        return data
 
 
 class _Ranges(io.RawIOBase):

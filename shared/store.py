@@ -14,6 +14,7 @@ from shared.errors import (
     JobGone,
     JobNotFinished,
     JobNotFound,
+    NewerSchema,
     QueueFull,
     StoreFull,
     StoreUnavailable,
@@ -22,6 +23,9 @@ from shared.errors import (
 )
 from shared.job import PRIORITY_SECONDS, Job, from_millis
 from shared.keys import Keys, predict_lane
+from shared.limits import beyond
+from shared.meter import METER
+from shared.owner import DEFAULT_OWNER
 from shared.records import (
     DEADLINE,
     WORKER_LOST,
@@ -36,16 +40,18 @@ from shared.records import (
     load_job,
     load_spec,
 )
+from shared.schema import SCHEMA
 from shared.settings import Settings
+from shared.webhooks import limits_of_ends
 
 SCRIPTS: Final = (
     *("submit", "read", "rows", "list", "cancel", "delete"),
-    *("pull", "renew", "commit", "release", "call_worker", "tick", "sweep"),
-    *("pull_batch", "plan", "commit_chunk", "commit_final", "fail_batch", "phase"),
-    *("upload", "file_add", "file_delete", "sweep_files"),
+    *("pull", "renew", "commit", "release", "call_worker", "leave", "tick", "sweep"),
+    *("pull_batch", "plan", "commit_chunk", "commit_final", "fail_batch", "phase", "begin_again"),
+    *("upload", "count_upload", "swept", "file_add", "file_delete", "sweep_files", "overview"),
 )
-# Entries of the list that one request looks at for a filter.
-LIST_SCAN: Final = 5000
+# Entries of the list that one request looks at for a filter, while Redis does nothing else: 3 us each.
+LIST_SCAN: Final = 1000
 SWEEP_PAGE: Final = 1000
 
 
@@ -70,12 +76,13 @@ class JobStore:
     # For the API
 
     def submit(self, job: Submission) -> Accepted:
-        """Accept a job, in one round trip.
+        """Accept a job, in one round trip; in another one see that replicas have it, if the settings want that.
 
         Raises:
-            AliasMoved, QueueFull, StoreFull, StoreUnavailable, IdempotencyKeyReused, UploadLost, UnknownFile
+            AliasMoved, QueueFull, LimitReached, InvalidRequest, StoreFull, StoreUnavailable,
+            IdempotencyKeyReused, UploadLost, UnknownFile
         """
-        spec, about = job.spec, job.spec.batch or job.spec.train
+        spec, about, most = job.spec, job.spec.batch or job.spec.train, job.limits
         staged = spec.kind != "predict"
         key, digest = job.idempotency or ("", "")
         more: tuple[Any, ...] = ()
@@ -91,10 +98,15 @@ class JobStore:
             "" if job.deadline_seconds is None else max(1, int(job.deadline_seconds * 1000)),
             self._settings.max_batch_jobs if staged else self._settings.max_waiting_jobs,
             key, digest, max(self._settings.idempotency_seconds, job.ttl_seconds) * 1000,
-            spec.model, job.alias or "", spec.version, *more,
+            spec.model, job.alias or "", spec.version,
+            spec.owner, *(limit or "" for limit in (most.waiting_jobs, most.waiting_rows, most.stored_bytes)),
+            job.upload_bytes, limits_of_ends(self._settings) if spec.webhook else "", *more,
         )  # fmt: skip
+        if self._settings.replicas_acknowledge and reply[0] in (b"accepted", b"same"):
+            self._confirm(self.keys.idempotency(key) if key else self.keys.job(job.id))
         match reply[0]:
             case b"accepted":
+                METER.add(f"input_bytes_total {spec.kind}", job.upload_bytes if staged else len(job.rows))
                 return Accepted(
                     id=job.id,
                     created=True,
@@ -109,7 +121,11 @@ class JobStore:
             case b"moved":
                 raise AliasMoved
             case b"full":
-                raise StoreFull
+                raise StoreFull.short_of(reply[1])
+            case b"too_much":
+                what, used = reply[1].decode(), reply[2]
+                wanted = {"jobs": 1, "rows": job.total or 0, "bytes": job.upload_bytes}
+                raise beyond(what, used, wanted[what], most)
             case b"upload_lost":
                 raise UploadLost
             case b"file_gone":
@@ -122,14 +138,50 @@ class JobStore:
                     retry_after_seconds=wait,
                 )
 
-    def read(self, job_id: str, *, known_revision: int | None = None, with_result: bool = True) -> Job | None:
-        """A snapshot of a job, in one round trip; None if `known_revision` is still the newest.
+    def first(self, digest: str) -> tuple[str, str] | None:
+        """The job that was accepted under an Idempotency-Key, and the digest of its request; None: none was.
+
+        Raises:
+            StoreUnavailable
+        """
+        key = self.keys.idempotency(digest)
+        try:
+            found = self.connections.client.get(key)
+        except RedisError as error:
+            raise StoreUnavailable from error
+        if found is None:
+            return None
+        self._confirm(key)
+        return tuple(found.decode().split())
+
+    def _confirm(self, key: str) -> None:
+        """See that as many replicas as the settings want have what was accepted, before that is said.
+
+        Raises:
+            StoreUnavailable: they do not. The job may be done all the same.
+        """
+        wanted = self._settings.replicas_acknowledge
+        if wanted and not self.connections.confirm(key, self.keys.confirmed, wanted):
+            raise StoreUnavailable(
+                "Not enough replicas of the job store (Redis) have the job yet; send the request again in a moment, "
+                "with the same Idempotency-Key."
+            )
+
+    def read(
+        self,
+        job_id: str,
+        *,
+        owner: str = DEFAULT_OWNER,
+        known_revision: int | None = None,
+        with_result: bool = True,
+    ) -> Job | None:
+        """A snapshot of a job of an owner, in one round trip; None if `known_revision` is still the newest.
 
         Raises:
             JobNotFound, JobGone, StoreUnavailable
         """
         entry = self.run(
-            "read", "full" if with_result else "head", job_id, "" if known_revision is None else known_revision
+            "read", "full" if with_result else "head", owner, job_id, "" if known_revision is None else known_revision
         )[0]
         if entry == 0:
             raise JobNotFound(f"There is no job {job_id}.")
@@ -137,15 +189,28 @@ class JobStore:
             raise JobGone(f"Job {job_id} was deleted, or its time to live is over.")
         return None if len(entry) == 1 else load_job(entry)
 
-    def read_many(self, job_ids: Sequence[str], *, with_result: bool = False) -> dict[str, Job | None]:
-        """Snapshots of several jobs, in one round trip; None for one that is unknown or gone."""
+    def read_many(
+        self, job_ids: Sequence[str], *, with_result: bool = False, skip_newer: bool = False
+    ) -> dict[str, Job | None]:
+        """Snapshots of several jobs, whoever's they are, in one round trip; None for one that is unknown or gone.
+
+        `skip_newer`: leave out those of a newer schema.
+
+        Raises:
+            NewerSchema, StoreUnavailable
+        """
         if not job_ids:
             return {}
         arguments = [argument for job_id in job_ids for argument in (job_id, "")]
-        entries = self.run("read", "full" if with_result else "head", *arguments)
-        return {
-            job_id: None if entry in (0, 1) else load_job(entry) for job_id, entry in zip(job_ids, entries, strict=True)
-        }
+        entries = self.run("read", "full" if with_result else "head", "", *arguments)
+        jobs: dict[str, Job | None] = {}
+        for job_id, entry in zip(job_ids, entries, strict=True):
+            try:
+                jobs[job_id] = None if entry in (0, 1) else load_job(entry)
+            except NewerSchema:
+                if not skip_newer:
+                    raise
+        return jobs
 
     def rows(self, job_id: str) -> list[Any]:
         """The rows of a job, in feature order.
@@ -159,15 +224,15 @@ class JobStore:
         parsed: list[Any] = orjson.loads(rows)
         return parsed
 
-    def lane_length(self, model: str, version: int) -> tuple[int, float | None]:
-        """Jobs that wait for a version, and its measured pace in jobs a second.
+    def lane_length(self, model: str, version: int, *, owner: str = DEFAULT_OWNER) -> tuple[int, float | None]:
+        """Jobs of an owner that wait for a version, and its measured pace in jobs a second.
 
         Raises:
             StoreUnavailable
         """
         lane = predict_lane(model, version)
         pipeline = self.connections.client.pipeline(transaction=False)
-        pipeline.zcard(self.keys.lane(lane))
+        pipeline.zcard(self.keys.lane(lane, owner))
         pipeline.hget(self.keys.pace(lane), "rate")
         try:
             waiting, rate = pipeline.execute()
@@ -178,6 +243,7 @@ class JobStore:
     def page(
         self,
         *,
+        owner: str = DEFAULT_OWNER,
         limit: int,
         cursor: str = "",
         status: str = "",
@@ -185,19 +251,34 @@ class JobStore:
         model: str = "",
         created_after: datetime | None = None,
     ) -> tuple[list[Job], str | None]:
-        """Jobs, newest first, and the cursor of the next page; a rare status may make a page shorter than `limit`."""
+        """Jobs of an owner, newest first, and the cursor of the next page; a rare status may make a page shorter."""
         after = "" if created_after is None else max(0, int(created_after.timestamp() * 1000))
-        following, *ids = self.run("list", cursor, limit, status, model, after, LIST_SCAN, kind)
+        following, *ids = self.run("list", cursor, limit, status, model, after, LIST_SCAN, kind, owner)
         jobs = self.read_many([job_id.decode() for job_id in ids])
         return [job for job in jobs.values() if job is not None], following.decode() or None
 
-    def cancel(self, job_id: str) -> bool:
+    def cursor_of(self, job_id: str, *, owner: str = DEFAULT_OWNER) -> str:
+        """The cursor of the page of jobs that begins after this one.
+
+        Raises:
+            JobNotFound, JobGone, StoreUnavailable
+        """
+        self.read(job_id, owner=owner, with_result=False)
+        try:
+            place = self.connections.client.hget(self.keys.job(job_id), "seq")
+        except RedisError as error:
+            raise StoreUnavailable from error
+        if place is None:
+            raise JobGone(f"Job {job_id} was deleted, or its time to live is over.")
+        return str(place.decode())
+
+    def cancel(self, job_id: str, *, owner: str = DEFAULT_OWNER) -> bool:
         """Cancel a job, or ask its worker to stop; True if it is cancelled by now.
 
         Raises:
             JobNotFound, JobGone, JobFinished, StoreUnavailable
         """
-        match self.run("cancel", job_id):
+        match self.run("cancel", job_id, owner):
             case b"unknown":
                 raise JobNotFound(f"There is no job {job_id}.")
             case b"gone":
@@ -207,13 +288,13 @@ class JobStore:
             case answer:
                 return bool(answer == b"cancelled")
 
-    def delete(self, job_id: str) -> bool:
+    def delete(self, job_id: str, *, owner: str = DEFAULT_OWNER) -> bool:
         """Remove a finished job; True if it had files in storage, which remain to be removed.
 
         Raises:
             JobNotFound, JobGone, JobNotFinished, StoreUnavailable
         """
-        match self.run("delete", job_id, self._tombstone_millis):
+        match self.run("delete", job_id, self._tombstone_millis, owner):
             case b"unknown":
                 raise JobNotFound(f"There is no job {job_id}.")
             case b"gone":
@@ -230,11 +311,11 @@ class JobStore:
             StoreUnavailable, StoreFull
         """
         try:
-            full = self.connections.client.exists(self.keys.full)
+            short = self.connections.client.get(self.keys.full)
         except RedisError as error:
             raise StoreUnavailable from error
-        if full:
-            raise StoreFull
+        if short:
+            raise StoreFull.short_of(short)
 
     # For workers
 
@@ -246,12 +327,15 @@ class JobStore:
         settings = self._settings
         reply = self.run(
             "pull", queue, worker, settings.micro_batch_jobs, settings.micro_batch_rows,
-            int(settings.lease_seconds * 1000), int(linger_seconds * 1000), int(answered), DEADLINE, lane,
+            int(settings.lease_seconds * 1000), int(linger_seconds * 1000), int(answered), DEADLINE, lane, SCHEMA,
         )  # fmt: skip
         if reply is None:
             return None
         fence, pulled_lane, ring, *jobs = reply
-        leased = tuple(Leased(id=job[0].decode(), attempt=job[1], spec=load_spec(job[2]), rows=job[3]) for job in jobs)
+        leased = tuple(
+            Leased(id=job[0].decode(), attempt=job[1], spec=load_spec(job[2]), rows=job[3], waited_millis=job[4])
+            for job in jobs
+        )
         return Unit(fence=fence.decode(), lane=pulled_lane.decode(), queue=queue, ring=ring == 1, jobs=leased)
 
     def renew(self, fence: str) -> frozenset[str] | None:
@@ -280,7 +364,7 @@ class JobStore:
 
         `last`: it is not tried again, however many attempts are left.
 
-        Not `counts`: a unit of a batch job that could not be done for the moment has as many attempts left as before.
+        Not `counts`: a unit that could not be done for the moment has as many attempts left as before.
         """
         ring, queue = self.run("release", fence, 0 if last else self._settings.max_attempts, outcome, int(not counts))
         return ring == 1, queue.decode()
@@ -289,6 +373,26 @@ class JobStore:
         """Stop pulling from `lane`, and get another worker to look; True: a doorbell must be published."""
         return bool(self.run("call_worker", queue, lane) == 1)
 
+    def leave(self, queue: str, worker: str, lane: str) -> bool:
+        """The same for a worker that ends, and is not to be woken any more.
+
+        Raises:
+            StoreUnavailable, StoreFull
+        """
+        return bool(self.run("leave", queue, worker, lane) == 1)
+
+    def wake(self, worker: str) -> None:
+        """Wake a worker that lingers.
+
+        Raises:
+            StoreUnavailable
+        """
+        key = self.keys.wake(worker)
+        try:
+            self.connections.client.pipeline(transaction=False).rpush(key, 1).expire(key, 60).execute()
+        except RedisError as error:
+            raise StoreUnavailable from error
+
     # For the janitor
 
     def tick(self, queues: Sequence[str]) -> tuple[int, int, list[str]]:
@@ -296,11 +400,19 @@ class JobStore:
         again, done, *ring = self.run("tick", self._settings.max_attempts, WORKER_LOST, DEADLINE, *queues)
         return again, done, [queue.decode() for queue in ring]
 
-    def sweep(self) -> list[tuple[str, str]]:
-        """Take a page of expired jobs out of the list; returns (entry, id) of those whose files must go first."""
-        stored = self.run("sweep", SWEEP_PAGE)
+    def owners(self) -> list[str]:
+        """Everybody who ever submitted a job.
+
+        Raises:
+            redis.exceptions.RedisError
+        """
+        return [DEFAULT_OWNER, *sorted(name.decode() for name in self.connections.client.smembers(self.keys.owners))]
+
+    def sweep(self, owner: str = DEFAULT_OWNER) -> list[tuple[str, str]]:
+        """Take a page of expired jobs out of an owner's list; (entry, id) of those whose files must go first."""
+        stored = self.run("sweep", SWEEP_PAGE, owner)
         return [(entry.decode(), job_id.decode()) for entry, job_id in stored]
 
-    def swept(self, entry: str) -> None:
+    def swept(self, entry: str, job_id: str, owner: str = DEFAULT_OWNER) -> None:
         """Take one job out of the list, after its files are gone."""
-        self.connections.client.xdel(self.keys.jobs, entry)
+        self.run("swept", owner, entry, job_id)

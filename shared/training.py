@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Literal
 
-from shared.batch import Input
-from shared.dialect import Dialect
+from shared.batch import Input, load_input
+from shared.schema import known
 
 Promote = Literal["auto", "manual", "never"]
 Combine = Literal["replace", "append"]
@@ -70,15 +70,12 @@ class TrainOptions:
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> "TrainOptions":
         """From JSON, as `to_dict` wrote it."""
-        given = dict(raw["input"])
-        return cls(
-            **{
-                **raw,
-                "input": Input(**{**given, "dialect": Dialect(**given["dialect"])}),
-                "recipe": Recipe(**raw["recipe"]),
-                "gate": Gate(**raw["gate"]),
-            }
-        )
+        more = {
+            "input": load_input(raw["input"]),
+            "recipe": Recipe(**known(Recipe, raw["recipe"])),
+            "gate": Gate(**known(Gate, raw["gate"])),
+        }
+        return cls(**(known(cls, raw) | more))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,7 +86,7 @@ class RegisterOptions:
     key: str  # where the artifact lies
     sample: Input | None = None  # rows that it is tried on
     alias: str | None = None  # to point at the new version; None: production, if the model has no version yet
-    accelerate: Literal["onnx", "off"] = "off"
+    accelerate: Literal["auto", "onnx", "off"] = "auto"
     description: str = ""
 
     def to_dict(self) -> dict[str, Any]:
@@ -100,9 +97,4 @@ class RegisterOptions:
     def from_dict(cls, raw: Mapping[str, Any]) -> "RegisterOptions":
         """From JSON, as `to_dict` wrote it."""
         sample = raw["sample"]
-        return cls(
-            **{
-                **raw,
-                "sample": None if sample is None else Input(**{**sample, "dialect": Dialect(**sample["dialect"])}),
-            }
-        )
+        return cls(**(known(cls, raw) | {"sample": None if sample is None else load_input(sample)}))

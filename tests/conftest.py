@@ -1,18 +1,41 @@
 """Fixtures that every kind of test shares: settings on free ports and folders, and one Redis for each test module."""
 
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 
 from shared.connection import Connections
 from shared.keys import Keys
 from shared.settings import Settings
 from shared.store import JobStore
+from tests.kept import kept
 from tests.processes import RedisServer, S3Server, free_port
+from tests.rabbitmq import chosen_broker, end_chosen_broker
+
+__all__ = ["kept"]
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Have kinds of tests one after another, each in its random order, so that what a kind shares ends with it.
+
+    Those of units are last: they are short, so that of several processes that run tests none ends long before others.
+    """
+    items.sort(key=lambda item: item.path.relative_to(Path(__file__).parent).parts[0])
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_broker_outlives_the_tests() -> Iterator[None]:
+    """The broker that was started for all tests, if one was, ends with them."""
+    yield
+    end_chosen_broker()
 
 
 @pytest.fixture
@@ -27,19 +50,21 @@ def folder() -> Iterator[Path]:
 def make_settings(folder: Path) -> Callable[..., Settings]:
     """Settings of a service of its own, quick to recover."""
 
-    def make(**values: Any) -> Settings:
-        quick = {
-            "lease_seconds": 2,
-            "janitor_seconds": 0.5,
-            "workers": 2,
-            "api_processes": 1,
-            "port": free_port(),
-            "data_dir": folder / "var",
-            "log_format": "json",
-        }
-        return Settings.model_validate(quick | values)
+    return lambda **values: quick_settings(folder, **values)
 
-    return make
+
+def quick_settings(folder: Path, **values: Any) -> Settings:
+    """Settings of a service in a folder, on a free port."""
+    quick = {
+        "lease_seconds": 2,
+        "janitor_seconds": 0.5,
+        "workers": 2,
+        "api_processes": 1,
+        "port": free_port(),
+        "data_dir": folder / "var",
+        "log_format": "json",
+    }
+    return Settings.model_validate(quick | chosen_broker() | values)
 
 
 @pytest.fixture
@@ -52,6 +77,26 @@ def announce_models(client: Any, settings: Settings) -> None:
     """Have the job store take jobs for version 1 of the models that its tests name; there are no artifacts."""
     for model in ("m", "a", "b", "busy", "other", "quiet"):
         client.hset(Keys(settings.redis_prefix).model(model), "v:1", 1)
+
+
+# Captures what our modules log in this process while it is entered: `with capture_logs() as logged`.
+CaptureLogs = Callable[[], AbstractContextManager[list[Any]]]
+
+
+@pytest.fixture
+def capture_logs() -> CaptureLogs:
+    """As structlog's own, and it sees loggers that have logged before, which else keep to where they did."""
+
+    @contextmanager
+    def captured() -> Iterator[list[Any]]:
+        ours = [module for name, module in sys.modules.items() if name.partition(".")[0] in ("api", "shared", "worker")]
+        for logger in (vars(module).get("log") for module in ours):
+            if isinstance(logger, type(structlog.get_logger())):
+                vars(logger).pop("bind", None)
+        with structlog.testing.capture_logs() as logged:
+            yield logged
+
+    return captured
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import obstore
 import psutil
@@ -20,6 +20,11 @@ from deploy.commands import api_command, redis_command, root, scheduler_command,
 from shared.settings import Settings, environment_of
 from tests.wait import until
 
+# A process that starts imports for seconds, and for many times as long on a machine that does much else.
+START_SECONDS: Final = 120.0
+# Makes the command line that runs another one somewhere else.
+Around = Callable[[Sequence[str]], list[str]]
+
 
 def free_port() -> int:
     """A port on loopback that nobody uses."""
@@ -29,8 +34,12 @@ def free_port() -> int:
 
 
 def clean_environment(settings: Settings | None = None) -> dict[str, str]:
-    """The environment of a child: ours without any FORETELL_ variable, then the settings."""
+    """The environment of a child: ours without any FORETELL_ variable, then the settings.
+
+    Children may keep what they compile, whatever the tests themselves may: there are thousands of them.
+    """
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("FORETELL_")}
+    inherited.pop("PYTHONDONTWRITEBYTECODE", None)
     return (
         inherited
         | (environment_of(settings) if settings else {})
@@ -41,13 +50,16 @@ def clean_environment(settings: Settings | None = None) -> dict[str, str]:
 class Process:
     """A process with its output in a file, and everything that it started."""
 
-    def __init__(self, command: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
+    def __init__(
+        self, command: Sequence[str], environment: Mapping[str, str], log: Path, folder: Path | None = None
+    ) -> None:
+        """Start it in a folder: that of the code that it runs, which is ours by default."""
         self.log = log
         with log.open("ab") as output:
             self.popen = subprocess.Popen(
                 list(command),
                 env=dict(environment),
-                cwd=root(),
+                cwd=folder or root(),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -69,6 +81,14 @@ class Process:
             return psutil.Process(self.pid).children(recursive=True)
         except psutil.NoSuchProcess:
             return []
+
+    def await_start(self, ready: Callable[[], bool], what: str) -> None:
+        """Wait until it can be used; one that never can does not stay."""
+        try:
+            until(ready, START_SECONDS, what)
+        except BaseException:
+            self.stop()
+            raise
 
     def kill(self) -> None:
         """kill -9, of the process alone."""
@@ -103,7 +123,7 @@ class RedisServer(Process):
         settings.redis_socket.parent.mkdir(parents=True, exist_ok=True)
         super().__init__([*redis_command(settings), *extra], clean_environment(), settings.data_dir / "redis.log")
         self.client: Any = redis.Redis.from_url(settings.redis_address)
-        until(self.answers, what="Redis answers")
+        self.await_start(self.answers, "Redis answers")
 
     def answers(self) -> bool:
         """Whether it is up and has read its file."""
@@ -120,12 +140,14 @@ class RedisServer(Process):
         return super().stop(seconds)
 
 
-def start_worker(settings: Settings, queue: str, *, wait: bool = True, **environment: str) -> Process:
+def start_worker(
+    settings: Settings, queue: str, *, wait: bool = True, folder: Path | None = None, **environment: str
+) -> Process:
     """A Celery worker, as the service itself starts it."""
     log = settings.data_dir / f"worker-{queue}-{free_port()}.log"
-    worker = Process(worker_command(settings, queue), clean_environment(settings) | environment, log)
+    worker = Process(worker_command(settings, queue), clean_environment(settings) | environment, log, folder)
     if wait:
-        until(lambda: "worker.ready" in worker.text(), what=f"the {queue} worker is ready")
+        worker.await_start(lambda: "worker.ready" in worker.text(), f"the {queue} worker is ready")
     return worker
 
 
@@ -134,10 +156,10 @@ def start_scheduler(settings: Settings) -> Process:
     return Process(scheduler_command(), clean_environment(settings), settings.data_dir / "scheduler.log")
 
 
-def start_api(settings: Settings) -> Process:
+def start_api(settings: Settings, folder: Path | None = None) -> Process:
     """The API, as the service itself starts it."""
-    api = Process(api_command(settings), clean_environment(settings), settings.data_dir / "api.log")
-    until(lambda: Http(settings.port).alive(), what="the API answers")
+    api = Process(api_command(settings), clean_environment(settings), settings.data_dir / "api.log", folder)
+    api.await_start(lambda: Http(settings.port).alive(), "the API answers")
     return api
 
 
@@ -147,7 +169,11 @@ def start_service(settings: Settings) -> Process:
     log.unlink(missing_ok=True)
     service = Process([sys.executable, "-m", "deploy"], clean_environment(settings), log)
     try:
-        until(lambda: "Foretell is ready" in service.text() or service.popen.poll() is not None, 90, "it is ready")
+        until(
+            lambda: "Foretell is ready" in service.text() or service.popen.poll() is not None,
+            START_SECONDS,
+            "it is ready",
+        )
         assert service.popen.poll() is None, service.text()
     except BaseException:
         service.stop()
@@ -163,6 +189,9 @@ class Answer:
         self.headers = {name.lower(): value for name, value in headers.items()}
         self.body = body
 
+    def __str__(self) -> str:
+        return f"{self.status} {self.body[:2000]!r}"
+
     @property
     def json(self) -> Any:
         """The body as JSON."""
@@ -172,8 +201,8 @@ class Answer:
 class Http:
     """A client with nothing hidden."""
 
-    def __init__(self, port: int) -> None:
-        self.port = port
+    def __init__(self, port: int, host: str = "127.0.0.1") -> None:
+        self.port, self.host = port, host
 
     def __call__(
         self, method: str, path: str, body: Any = None, *, seconds: float = 40, raw: bytes | None = None, **headers: str
@@ -184,7 +213,7 @@ class Http:
         if body is not None:
             payload = json.dumps(body).encode()
             sent.setdefault("Content-Type", "application/json")
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=seconds)
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=seconds)
         try:
             connection.request(method, path, payload, sent)
             response = connection.getresponse()
@@ -208,49 +237,59 @@ class Http:
 
     def done(self, job_id: str, seconds: float = 60) -> dict[str, Any]:
         """The job once it is done."""
+        last: Answer | Exception | None = None
 
         def finished() -> dict[str, Any] | None:
+            nonlocal last
             try:
-                answer = self("GET", f"/jobs/{job_id}")
-            except (OSError, http.client.HTTPException):
+                last = answer = self("GET", f"/jobs/{job_id}")
+            except (OSError, http.client.HTTPException) as error:
+                last = error
                 return None
             return answer.json if answer.status == 200 and answer.json["done"] else None
 
-        return until(finished, seconds, f"job {job_id} is done") or {}
+        try:
+            return until(finished, seconds, f"job {job_id} is done") or {}
+        except AssertionError as error:
+            raise AssertionError(f"{error}; last answer: {last}") from None
 
 
 class S3Server(Process):
     """An S3-compatible server with a bucket, on free ports and with its files in a folder of its own."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, ip: str = "127.0.0.1", around: Around = list) -> None:
+        """Start it on an address; `around` makes the command line that runs another one there."""
         folder.mkdir(parents=True, exist_ok=True)
+        self.ip = ip
         ports = {name: free_port() for name in ("master", "volume", "filer", "s3")}
         self.filer_port = ports["filer"]
         self.environment = {
             "AWS_ACCESS_KEY_ID": "key-of-the-tests",
             "AWS_SECRET_ACCESS_KEY": "secret-of-the-tests",
             "AWS_REGION": "us-east-1",
-            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{ports['s3']}",
+            "AWS_ENDPOINT_URL": f"http://{ip}:{ports['s3']}",
         }
         options = [f"-{name}.port={port}" for name, port in ports.items()]
         options += [f"-{name}.port.grpc={free_port()}" for name in ports]
         options += [f"-{name}.localSocket={folder / name}.sock" for name in ("filer", "s3")]
         super().__init__(
-            [
-                str(Path(sys.executable).with_name("weed")),
-                "server",
-                "-filer",
-                "-s3",
-                f"-dir={folder}",
-                "-ip=127.0.0.1",
-                "-ip.bind=127.0.0.1",
-                "-master.telemetry=false",
-                "-master.volumeSizeLimitMB=64",
-                "-volume.max=0",
-                "-s3.port.iceberg=0",
-                "-s3.port.lance=0",
-                *options,
-            ],
+            around(
+                [
+                    str(Path(sys.executable).with_name("weed")),
+                    "server",
+                    "-filer",
+                    "-s3",
+                    f"-dir={folder}",
+                    f"-ip={ip}",
+                    f"-ip.bind={ip}",
+                    "-master.telemetry=false",
+                    "-master.volumeSizeLimitMB=64",
+                    "-volume.max=0",
+                    "-s3.port.iceberg=0",
+                    "-s3.port.lance=0",
+                    *options,
+                ]
+            ),
             clean_environment() | self.environment,
             folder / "s3.log",
         )
@@ -291,7 +330,7 @@ class S3Server(Process):
 
     def unfinished(self) -> list[str]:
         """The uploads in parts that were neither completed nor aborted."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.filer_port, timeout=10)
+        connection = http.client.HTTPConnection(self.ip, self.filer_port, timeout=10)
         connection.request("GET", "/buckets/bucket/.uploads/", headers={"Accept": "application/json"})
         answer = connection.getresponse()
         body = answer.read()

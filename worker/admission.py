@@ -86,11 +86,12 @@ class Admission:
             alias=alias,
             expected=expected,
             accelerate=options.accelerate,
-            who="http",
+            who=unit.spec.submitted_by or "http",
             why=f"uploaded by job {unit.job_id}",
             token=unit.job_id,
             fence=unit.fence,
             settings=self._settings,
+            schema=unit.spec.schema,
         )
 
     def _is_first(self, name: str) -> bool:

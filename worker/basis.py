@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Callable
-from typing import Any
 
 import orjson
 from pydantic import ValidationError
@@ -12,21 +11,22 @@ from shared.files import Files
 from shared.inputs import Inputs
 from shared.registry import PRODUCTION, Registry
 from shared.requests import TrainingRequest, referenced, train_submission
+from shared.schedule import Schedule
 
-Basis = Callable[[str, dict[str, Any]], str | None]
+Basis = Callable[[str, Schedule], str | None]
 
 
 def basis_of(registry: Registry, files: Files, inputs: Inputs) -> Basis:
-    """Gives the digest of a model's training by its body: of the file, the options, the base and the champion.
+    """Gives the digest of a model's training by its schedule: of the file, the options, the base and the champion.
 
     A file is told by its sha256 if it was sent to the service, and by the tag that its storage gives it (of a local one
     by size and time of change). It is None where that cannot be told; the submit says then what is wrong.
     """
 
-    def basis(model: str, body: dict[str, Any]) -> str | None:
+    def basis(model: str, schedule: Schedule) -> str | None:
         try:
-            wanted = TrainingRequest.model_validate(body)
-            input = referenced(files, inputs, wanted)
+            wanted = TrainingRequest.model_validate(schedule.train)
+            input = referenced(files, inputs, wanted, schedule.owner)
             spec = train_submission(registry, wanted, model, input, job_id="", ttl_seconds=0, request_id="").spec
             storage, key = inputs.open(input)
             file = input.sha256 or storage.tag(key)

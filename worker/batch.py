@@ -20,11 +20,13 @@ from shared.errors import (
     StorageFailed,
 )
 from shared.inputs import Inputs
+from shared.meter import METER, micros
 from shared.records import BatchUnit
 from shared.registry import Manifest, Registry
 from shared.settings import Settings
 from shared.storage import Storage, unpacked_key
 from shared.store import JobStore
+from shared.tracing import TRACING, trace_id
 from worker.admission import Admission
 from worker.chunk import ChunkRunner, Part
 from worker.drain import until_written
@@ -32,6 +34,7 @@ from worker.finalise import Finaliser
 from worker.model_cache import LoadedModel, ModelCache
 from worker.plan import Planner
 from worker.staged import StagedRunner, StagedWork
+from worker.stopping import Stopping
 
 log = structlog.get_logger()
 
@@ -48,6 +51,7 @@ class BatchWork(StagedWork):
         models: ModelCache,
         call: Callable[[str], None],
         settings: Settings,
+        stopping: Stopping | None = None,
     ) -> None:
         self._store = store
         self._storage = storage
@@ -58,12 +62,13 @@ class BatchWork(StagedWork):
         self._settings = settings
         self._planner = Planner(self._batches, storage, inputs, registry, settings)
         self._chunks = ChunkRunner(storage, inputs, settings)
-        self._finaliser = Finaliser(storage, settings.drift_threshold)
+        self._finaliser = Finaliser(storage, inputs, settings)
         self._admission = Admission(self._batches, storage, registry, settings)
         self._runner = StagedRunner(
             store, self._batches, self._run, call,
             lease_seconds=settings.lease_seconds, timeout_seconds=settings.unit_timeout_seconds,
             check_timeout_seconds=settings.check_timeout_seconds,
+            stopping=stopping, patience_seconds=settings.drain_seconds,
         )  # fmt: skip
 
     def _run(self, unit: BatchUnit, stopped: Callable[[], bool]) -> None:
@@ -97,8 +102,12 @@ class BatchWork(StagedWork):
         counted = until_written(
             lambda: self._batches.commit_chunk(unit, record, part.reasons), self._settings.unit_timeout_seconds
         )
-        part.seconds["commit"] = time.perf_counter() - began
-        self._log(unit, part.seconds, part)
+        committed = time.perf_counter()
+        part.seconds["commit"] = committed - began
+        if TRACING.on:
+            TRACING.note("foretell.commit", {"foretell.counted": bool(counted)}, began, committed)
+        METER.observe(("predict_seconds", "batch ", (micros(part.seconds["predict"]),)))
+        self._log(unit, part.seconds, part, counted=counted)
         if counted and unit.layout is not None and unit.layout.unpacked:
             with contextlib.suppress(StorageFailed):  # then they go with the job's parts
                 for piece in unit.slices:
@@ -121,7 +130,12 @@ class BatchWork(StagedWork):
         slices = partial(self._batches.slices, unit.job_id)
         status, outcome, window = self._finaliser.run(unit, manifest, schema, stopped, slices)
         commit = partial(self._batches.commit_final, unit, status, outcome, window=window)
-        return until_written(commit, self._settings.unit_timeout_seconds)
+        began = time.perf_counter()
+        ended = until_written(commit, self._settings.unit_timeout_seconds)
+        if TRACING.on:
+            status_now = status.value if ended else "not_counted"
+            TRACING.note("foretell.commit", {"foretell.job.status": status_now}, began, time.perf_counter())
+        return ended
 
     def _model(self, unit: BatchUnit) -> LoadedModel:
         try:
@@ -129,17 +143,31 @@ class BatchWork(StagedWork):
         except FileMissing as error:
             raise ModelUnusable(f"The artifact of {unit.spec.model}@{unit.spec.version} is gone.") from error
 
-    def _log(self, unit: BatchUnit, seconds: Mapping[str, float], part: Part | None = None) -> None:
+    def _log(
+        self, unit: BatchUnit, seconds: Mapping[str, float], part: Part | None = None, *, counted: bool = True
+    ) -> None:
+        if TRACING.on:
+            TRACING.mark({f"foretell.{step}_seconds": round(value, 6) for step, value in seconds.items()})
+            if part is not None:
+                rows = part.succeeded + part.failed
+                TRACING.mark({"foretell.rows": rows, "foretell.rows.failed": part.failed})
         log.info(
             "unit.committed",
             job_id=unit.job_id,
             kind=unit.kind,
             fence=unit.fence,
             request_id=unit.spec.request_id,
+            **trace_id(unit.spec.traceparent),
             **(
                 {}
                 if part is None
-                else {"slices": len(unit.slices), "rows": part.succeeded + part.failed, "failed_rows": part.failed}
+                else {
+                    "slices": len(unit.slices),
+                    "rows": part.succeeded + part.failed,
+                    "failed_rows": part.failed,
+                    # Not if another attempt has the chunk by now.
+                    "counted": counted,
+                }
             ),
             **{f"{step}_ms": round(value * 1000, 2) for step, value in seconds.items()},
         )

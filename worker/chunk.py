@@ -18,6 +18,7 @@ from shared.records import BatchUnit
 from shared.registry import Manifest
 from shared.settings import Settings
 from shared.storage import Storage, part_key
+from shared.tracing import TRACING
 from worker.drift import FeatureCounter
 from worker.model_cache import LoadedModel
 from worker.output import arrow_rows, compress, csv_rows, ndjson_rows
@@ -78,6 +79,9 @@ class ChunkRunner:
             began = time.perf_counter()
             scores = self._scores(unit, rows, scorer, schema, stopped)
             predicted = time.perf_counter()
+            if TRACING.on:
+                about = {"foretell.method": unit.spec.method, "foretell.rows": rows.features.num_rows}
+                TRACING.note("foretell.predict", about, began, predicted)
             chosen = None
             if unit.spec.batch is not None and unit.spec.batch.retry_only is not None:
                 chosen = selected(self._storage, unit.job_id, piece)

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from shared.connection import Connections, check_server
-from shared.errors import ServiceError
+from shared.errors import InvalidRequest, ServiceError
 from shared.keys import Keys
+from shared.owner import check_owner
 from shared.registry import ANY, PRODUCTION, Move, Registry
 from shared.schedules import Schedules
 from shared.settings import Settings, load_settings
@@ -72,6 +73,7 @@ def register(place: Place, arguments: argparse.Namespace) -> Iterator[str]:
 
     from worker.registration import register as register_artifact
 
+    check_owned(place.registry, arguments.name, arguments.owner)
     sample = None
     if arguments.sample is not None:
         read = pyarrow.parquet.read_table if arguments.sample.suffix == ".parquet" else pyarrow.csv.read_csv
@@ -87,11 +89,44 @@ def register(place: Place, arguments: argparse.Namespace) -> Iterator[str]:
         accelerate=arguments.accelerate,
         who=operator(),
         why="registered from disk",
+        owner=arguments.owner or "",
         settings=place.settings,
     )
     for warning in manifest.warnings:
         print(f"foretell: {warning}", file=sys.stderr)
     yield f"{manifest.model}@{manifest.version} {manifest.format} {manifest.estimator} sha256 {manifest.sha256}"
+
+
+def check_owned(registry: Registry, name: str, owner: str | None) -> None:
+    """See that a model is, or can become, this owner's; None: it does not matter.
+
+    Raises:
+        InvalidRequest, StoreUnavailable
+    """
+    if owner is None:
+        return
+    check_owner(owner)
+    exists, whose = registry.owner(name)
+    if exists and whose != owner:
+        raise InvalidRequest(
+            f"{name} is there already and {belongs(whose)}. Leave --owner out, or say first whose it is: "
+            f"python -m worker owner {name} {owner}"
+        )
+
+
+def belongs(owner: str | None) -> str:
+    """Whose a model is, in words."""
+    return f"belongs to {owner}" if owner else "belongs to nobody in particular"
+
+
+def hand_over(place: Place, arguments: argparse.Namespace) -> Iterator[str]:
+    """Make a model another owner's.
+
+    Raises:
+        ServiceError
+    """
+    place.registry.hand_over(arguments.name, arguments.owner or "")
+    yield f"{arguments.name} {belongs(arguments.owner)}"
 
 
 def list_models(place: Place, _: argparse.Namespace) -> Iterator[str]:
@@ -104,7 +139,8 @@ def list_models(place: Place, _: argparse.Namespace) -> Iterator[str]:
         model = place.registry.model(name)
         aliases = ", ".join(f"{alias} -> {version}" for alias, version in model.aliases.items())
         versions = " ".join(str(manifest.version) for manifest in model.versions)
-        yield f"{name}: {aliases or 'no alias'}; versions {versions}"
+        owner = f"; of {model.owner}" if model.owner else ""
+        yield f"{name}: {aliases or 'no alias'}; versions {versions}{owner}"
 
 
 def rebuild(place: Place, _: argparse.Namespace) -> Iterator[str]:
@@ -204,6 +240,9 @@ def parser() -> argparse.ArgumentParser:
     back = _command(commands, "rollback", roll_back, "point production at the version before the current one")
     back.add_argument("name", help="the model's name")
     back.add_argument("--why", default="rolled back", help="for the history")
+    owner = _command(commands, "owner", hand_over, "say whose a model is, who alone may change it then")
+    owner.add_argument("name", help="the model's name")
+    owner.add_argument("owner", nargs="?", help="the owner, as keys name it; none: nobody in particular")
     removal = _command(
         commands, "delete", delete, "delete a version that nothing needs; without a version the whole model"
     )
@@ -224,9 +263,15 @@ def _add_register(commands: Any) -> None:
         help="a CSV or Parquet file with a few input rows, columns in feature order; only .onnx does without",
     )
     add.add_argument("--description", default="", help="one line for people")
+    add.add_argument(
+        "--owner", help="whose the model is, if this is its first version; by default nobody's in particular"
+    )
     add.add_argument("--alias", default=PRODUCTION, help="what shall point to it; none for nothing")
     add.add_argument(
-        "--accelerate", choices=("onnx", "off"), default="off", help="predict by ONNX if that is equal and faster"
+        "--accelerate",
+        choices=("auto", "onnx", "off"),
+        default="auto",
+        help="predict so if it is equal and faster; auto: by an exact form of tree ensembles, onnx: a converted copy",
     )
 
 

@@ -1,5 +1,6 @@
 """Draining: pull units and work on them until nothing waits; then linger for a moment before letting go."""
 
+import contextlib
 import os
 import socket
 import time
@@ -14,18 +15,19 @@ from shared.errors import StoreFull, StoreUnavailable
 from shared.records import BatchUnit, Unit
 from shared.settings import Settings
 from shared.store import JobStore
+from worker.stopping import Stopping
 
 log = structlog.get_logger()
 
 AnyUnit = TypeVar("AnyUnit", Unit, BatchUnit)
 Answer = TypeVar("Answer")
-# The name of this process in Redis; workers fork, so it is asked for and not kept.
-_STARTED: Final = time.time_ns()
+# Of a worker and all that it forks.
+FAMILY: Final = f"{time.time_ns():x}"
 
 
 def worker_name() -> str:
-    """Who this process is, for Redis."""
-    return f"{socket.gethostname()}-{os.getpid()}-{_STARTED:x}"
+    """Who this process is, for Redis; workers fork, so it is asked for and not kept."""
+    return f"{socket.gethostname()}-{os.getpid()}-{FAMILY}"
 
 
 class Work(Protocol[AnyUnit]):
@@ -44,13 +46,23 @@ class Work(Protocol[AnyUnit]):
 class Drainer(Generic[AnyUnit]):
     """What a worker process does between two doorbells of one queue."""
 
-    def __init__(self, work: Work[AnyUnit], store: JobStore, call: Callable[[str], None], settings: Settings) -> None:
+    def __init__(
+        self,
+        work: Work[AnyUnit],
+        store: JobStore,
+        call: Callable[[str], None],
+        settings: Settings,
+        stopping: Stopping,
+    ) -> None:
         self._work: Work[AnyUnit] = work
         self._store = store
         self._call = call
         self._settings = settings
         self._name = worker_name()
         self._waiting: redis.Redis | None = None
+        self._draining = False
+        self._stopping = stopping
+        stopping.on_begin(self._wake)
 
     def drain(self, queue: str) -> None:
         """Answer a doorbell.
@@ -58,9 +70,15 @@ class Drainer(Generic[AnyUnit]):
         Raises:
             StoreUnavailable: Redis is away; the janitor rings again when it is back.
         """
-        end = time.monotonic() + self._settings.drain_seconds
+        self._draining = True
+        try:
+            self._drain(queue, time.monotonic() + self._settings.drain_seconds)
+        finally:
+            self._draining = False
+
+    def _drain(self, queue: str, end: float) -> None:
         answered, lane = True, ""
-        while True:
+        while not self._stopping.begun:
             left = end - time.monotonic()
             linger_seconds = min(max(left, 0), self._settings.linger_seconds)
             unit = self._work.pull(self._name, linger_seconds=linger_seconds, answered=answered, lane=lane)
@@ -74,8 +92,11 @@ class Drainer(Generic[AnyUnit]):
                     return
                 self._work.pause(unit)
             elif left <= 0 or not self._linger(left):
+                if self._stopping.begun:
+                    break
                 self._last_look(queue, lane)
                 return
+        self._leave(queue, lane)
 
     def _do(self, unit: AnyUnit) -> None:
         if unit.ring:
@@ -85,6 +106,17 @@ class Drainer(Generic[AnyUnit]):
     def _hand_over(self, queue: str, lane: str) -> None:
         if self._store.call_worker(queue, lane):
             self._call(queue)
+
+    def _leave(self, queue: str, lane: str) -> None:
+        """Be woken no more, and get another worker to look if there is work."""
+        if self._store.leave(queue, self._name, lane):
+            self._call(queue)
+
+    def _wake(self) -> None:
+        """Have the process leave at once if it lingers, since it shall end."""
+        if self._draining:
+            with contextlib.suppress(StoreUnavailable):  # it lingers for a moment only
+                self._store.wake(self._name)
 
     def _last_look(self, queue: str, lane: str) -> None:
         """Stop lingering; work that came in this moment has woken nobody but us, and is done first."""
@@ -124,6 +156,8 @@ def until_written(write: Callable[[], Answer], seconds: float) -> Answer:
     Raises:
         StoreUnavailable, StoreFull: it was away for longer.
     """
+    with contextlib.suppress(StoreUnavailable, StoreFull):
+        return write()  # as nearly always: to make ready for another attempt takes as long as the call
     attempts = Retrying(
         retry=retry_if_exception_type((StoreUnavailable, StoreFull)),
         wait=wait_exponential(multiplier=0.1, max=2),

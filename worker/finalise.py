@@ -9,19 +9,33 @@ from typing import Any, Final
 import orjson
 import pyarrow as pa
 
-from shared.batch import ENDINGS, MEDIA_TYPES, BatchOptions, Compression, Slice
+from shared.batch import (
+    ERRORS_NAME,
+    MANIFEST_NAME,
+    MEDIA_TYPES,
+    UNREACHED_NAME,
+    BatchOptions,
+    Compression,
+    Slice,
+    result_name,
+)
+from shared.inputs import Inputs
 from shared.job import Counts, Status
 from shared.records import BatchUnit
 from shared.registry import Manifest
+from shared.settings import Settings
 from shared.storage import Storage, Writer, output_key, part_key
 from worker.chunk import MOST_ERRORS_SHOWN, STATUS, output_format, output_names
+from worker.custom_ids import within
+from worker.cutter import cut_ndjson
 from worker.drift import drift_table, total, window_of
 from worker.manifest import described, reasons_text
 from worker.micro_batch import NOT_FINITE
 from worker.output import ParquetJoiner, compress, csv_header
 from worker.predict import Stopped
-from worker.retry import merged, not_reached, selected
+from worker.retry import input_of, merged, not_reached, selected
 from worker.rows import kept_names
+from worker.source import look
 
 BLOCK_BYTES: Final = 4 * 2**20
 # Of the first errors, which are kept in Redis: keys may be long.
@@ -53,9 +67,11 @@ class Sink:
 class Finaliser:
     """Writes the outputs of jobs."""
 
-    def __init__(self, storage: Storage, drift_threshold: float) -> None:
+    def __init__(self, storage: Storage, inputs: Inputs, settings: Settings) -> None:
         self._storage = storage
-        self._drift_threshold = drift_threshold
+        self._inputs = inputs
+        self._drift_threshold = settings.drift_threshold
+        self._limits = {"slice_bytes": settings.slice_bytes, "max_row_bytes": settings.max_row_bytes}
         self._hasher = ThreadPoolExecutor(1, "hasher")
 
     def run(
@@ -89,12 +105,14 @@ class Finaliser:
         counts, skipped = self._skipped(unit, slices)
         if counts.skipped and not unit.stop:
             raise Unaccounted(f"{counts.skipped} rows were neither predicted nor found to be bad")
+        if skipped and batch.requests is not None and unit.layout is not None and _in_vain(status, failure):
+            outputs["unreached"] = self._unreached(unit, skipped, stopped)
         drift = self._drift(unit, batch, manifest)
         about = {**described(unit, batch, manifest, status, counts, skipped, outputs), "drift": drift}
         raw = orjson.dumps(about, option=orjson.OPT_INDENT_2) + b"\n"
-        key = output_key(unit.job_id, "manifest.json")
+        key = output_key(unit.job_id, MANIFEST_NAME)
         self._storage.put(key, raw)
-        outputs["manifest"] = output("manifest.json", key, "application/json", len(raw), hashlib.sha256(raw), None)
+        outputs["manifest"] = output(MANIFEST_NAME, key, "application/json", len(raw), hashlib.sha256(raw), None)
         outcome: dict[str, Any] = {"outputs": outputs, "errors": first_errors}
         if failure is not None:
             outcome["failure"] = failure
@@ -118,7 +136,7 @@ class Finaliser:
         kind = output_format(batch, unit.layout)
         # Parquet is compressed within.
         compression: Compression = "none" if kind == "parquet" else batch.output_compression
-        name = f"result.{kind}{ENDINGS[compression]}"
+        name = result_name(kind, compression)
         key = output_key(unit.job_id, name)
         kept = kept_names(unit.layout)
         predicted = schema.names if schema is not None else next((part["columns"] for _, part in unit.parts), [])
@@ -147,7 +165,7 @@ class Finaliser:
         return output(name, key, MEDIA_TYPES[kind], sink.size_bytes, sink.digest, rows, encoding)
 
     def _errors(self, unit: BatchUnit, stopped: Callable[[], bool]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-        key = output_key(unit.job_id, "errors.jsonl")
+        key = output_key(unit.job_id, ERRORS_NAME)
         head = b""
         with self._storage.writer(key) as writer:
             sink = Sink(writer, self._hasher)
@@ -157,7 +175,19 @@ class Finaliser:
                     head += bytes(block[: MOST_BYTES_SHOWN - len(head)])
         shown = [orjson.loads(line) for line in head.split(b"\n")[:-1][:MOST_ERRORS_SHOWN]]
         rows = sum(part["failed"] for _, part in unit.parts)
-        return output("errors.jsonl", key, MEDIA_TYPES["ndjson"], sink.size_bytes, sink.digest, rows), shown
+        return output(ERRORS_NAME, key, MEDIA_TYPES["ndjson"], sink.size_bytes, sink.digest, rows), shown
+
+    def _unreached(self, unit: BatchUnit, runs: list[tuple[int, int]], stopped: Callable[[], bool]) -> dict[str, Any]:
+        """The custom_ids of a file's requests within the runs: what its client is told of them is made of these."""
+        source = look(self._inputs, input_of(unit, self._storage))
+        cuts = cut_ndjson(source.blocks(source.begin, stopped), start=source.begin, **self._limits)
+        key, rows = output_key(unit.job_id, UNREACHED_NAME), 0
+        with self._storage.writer(key) as writer:
+            sink = Sink(writer, self._hasher)
+            for ids in within(cuts, runs, stopped):
+                sink.write(b"".join(b'{"key":%b}\n' % orjson.dumps(custom_id) for custom_id in ids))
+                rows += len(ids)
+        return output(UNREACHED_NAME, key, MEDIA_TYPES["ndjson"], sink.size_bytes, sink.digest, rows)
 
     def _part(
         self, unit: BatchUnit, first: int, part: dict[str, Any], kind: str, stopped: Callable[[], bool]
@@ -188,6 +218,11 @@ class Finaliser:
         if not unit.counted:
             runs += not_reached(unit, self._storage)
         return counts, merged(runs)
+
+
+def _in_vain(status: Status, failure: dict[str, str] | None) -> bool:
+    """Whether a job ended for want of time, or was cancelled, so that nothing is wrong with what was not reached."""
+    return status is Status.CANCELLED or (failure or {}).get("code") == "deadline_exceeded"
 
 
 def verdict(unit: BatchUnit) -> tuple[Status, dict[str, str] | None]:

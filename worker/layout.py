@@ -38,10 +38,12 @@ def find_layout(batch: BatchOptions, source: Source, signature: Signature, max_r
         line, stop = _first_row(source, dialect, begin, max_row_bytes)
         fields = next(filter(None, csv_fields(line, dialect)))
         if not dialect.header:
+            source.limits.check_columns(fields)
             names = by_position(features, len(fields))
         elif max(map(len, fields)) > LONGEST_NAME:
             raise unreadable("bad_input", "The first row is no header; is this a CSV file, with a header?")
         else:
+            source.limits.check_columns(fields)
             names, begin = tuple(header_names(line.lstrip("\r\n"), dialect)), stop
         include = names if batch.include_all else batch.include
         check_columns(names, signature, key=batch.key_column, include=include)
@@ -64,6 +66,7 @@ def parquet_layout(batch: BatchOptions, source: Source, signature: Signature, sc
         InvalidRequest: columns are missing, or of a type that the model does not take.
     """
     names = tuple(schema.names)
+    source.limits.check_columns(names)
     include = names if batch.include_all else batch.include
     check_columns(names, signature, key=batch.key_column, include=include)
     check_parquet_schema(schema, signature)

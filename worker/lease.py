@@ -10,15 +10,36 @@ from typing import Final
 
 import structlog
 
-from shared.errors import ServiceError
-from shared.records import TIMED_OUT, BatchUnit, Unit
+from shared.errors import NewerSchema, ServiceError
+from shared.records import TIMED_OUT, BatchUnit, Unit, failure_outcome
 from shared.store import JobStore
 from worker import background
+from worker.stopping import Stopping
 
 log = structlog.get_logger()
 
 # How long a unit that nobody wants any more may take to notice it by itself.
 GRACE_SECONDS: Final = 2.0
+# How long a unit that is to be given back, since the process shall end, may take to notice it by itself.
+LEAVE_SECONDS: Final = 0.5
+# How long there must be no unit until the thread sleeps till the next one. A busy process never wakes it for a unit.
+IDLE_SECONDS: Final = 5.0
+# How long others have to come for a unit that this process cannot do.
+OTHERS_SECONDS: Final = 1.0
+STOPPED: Final = failure_outcome("worker_stopped", "The worker process was stopped.")
+
+
+def leave_to_others(store: JobStore, unit: Unit | BatchUnit, error: NewerSchema, ring: Callable[[str], None]) -> None:
+    """Give a unit back that only a worker of a newer version can do; after a while, in which it is not pulled again.
+
+    Raises:
+        StoreUnavailable, StoreFull
+    """
+    log.warning("unit.newer_schema", fence=unit.fence, lane=unit.lane, reason=error.message)
+    time.sleep(OTHERS_SECONDS)
+    again, queue = store.release(unit.fence, STOPPED, counts=False)
+    if again:
+        ring(queue)
 
 
 class LeaseKeeper:
@@ -31,9 +52,31 @@ class LeaseKeeper:
     """
 
     def __init__(
-        self, store: JobStore, ring: Callable[[str], None], *, lease_seconds: float, timeout_seconds: float
+        self,
+        store: JobStore,
+        ring: Callable[[str], None],
+        *,
+        lease_seconds: float,
+        timeout_seconds: float,
+        stopping: Stopping | None = None,
+        patience_seconds: float = 0.0,
     ) -> None:
+        """Keep what it needs.
+
+        Args:
+            store: where the leases are.
+            ring: calls a worker of a queue.
+            lease_seconds: how long a lease lives without a renewal.
+            timeout_seconds: of a unit.
+            stopping: when the process shall end; None: nobody ends it in order.
+            patience_seconds: how long a unit may go on then.
+        """
         self._store = store
+        self._stopping = stopping or Stopping()
+        self._stopping.on_begin(self._leave)
+        self._patience_seconds = patience_seconds
+        # Whether the unit that runs is given back, so that another worker goes on.
+        self.leaving = False
         self._ring = ring
         self._pause_seconds = lease_seconds / 3
         self._lease_seconds = lease_seconds
@@ -43,35 +86,36 @@ class LeaseKeeper:
         self._unwanted: frozenset[str] = frozenset()
         self._unwanted_since: float | None = None
         self._changed = threading.Condition()
+        self._sleeps = False
         self._thread: threading.Thread | None = None
 
     @contextmanager
-    def keep(
-        self, unit: Unit | BatchUnit, *, timeout_seconds: float | None = None
-    ) -> Iterator[Callable[[], frozenset[str]]]:
-        """Renew the unit's lease while the block runs; gives a function that tells which jobs nobody wants any more.
-
-        Args:
-            unit: what runs.
-            timeout_seconds: of this unit; None: that of all others.
-        """
+    def keep(self, unit: Unit | BatchUnit) -> Iterator[Callable[[], frozenset[str]]]:
+        """Renew the unit's lease while the block runs; gives a function that tells which jobs nobody wants any more."""
         if self._thread is None or not self._thread.is_alive():
             self._thread = background.start("lease", self._renew_for_ever)
         with self._changed:
             self._unit = unit
-            self._timeout_seconds = self._usual_seconds if timeout_seconds is None else timeout_seconds
+            self._timeout_seconds = self._usual_seconds
             self._unwanted, self._unwanted_since = frozenset(), None
             self._begin_anew()
+            if self._sleeps:
+                self._changed.notify_all()
+        if self._stopping.begun:  # it was pulled in that moment
+            background.start("leaving", self._leave)
         try:
             yield lambda: self._unwanted
         finally:
             with self._changed:
                 signal.setitimer(signal.ITIMER_REAL, 0)
                 self._unit = None
+                self._changed.notify_all()
 
-    def progressed(self) -> None:
-        """The unit that runs is not stuck: its time begins anew."""
+    def progressed(self, *, timeout_seconds: float | None = None) -> None:
+        """The unit that runs is not stuck: its time begins anew, and is this long from now on, if it is given."""
         with self._changed:
+            if timeout_seconds is not None:
+                self._timeout_seconds = timeout_seconds
             self._begin_anew()
 
     def _begin_anew(self) -> None:
@@ -81,13 +125,20 @@ class LeaseKeeper:
             signal.setitimer(signal.ITIMER_REAL, self._timeout_seconds + self._lease_seconds)
 
     def _renew_for_ever(self) -> None:
+        worked = time.monotonic()
         while True:
             # A unit that ends before the pause is over never needs a renewal; a cancel is noticed within a second.
             time.sleep(min(1.0, self._pause_seconds))
             with self._changed:
+                if self._unit is None and time.monotonic() - worked > IDLE_SECONDS:
+                    self._sleeps = True
+                    self._changed.wait_for(lambda: self._unit is not None)
+                    self._sleeps, worked = False, time.monotonic()
+                    continue
                 unit, since, timeout_seconds = self._unit, self._since, self._timeout_seconds
             if unit is None:
                 continue
+            worked = time.monotonic()
             if time.monotonic() - since > timeout_seconds:
                 self._give_up(unit, "unit.timed_out")
             self._renew(unit)
@@ -106,6 +157,23 @@ class LeaseKeeper:
                 self._unwanted = frozenset(unit.job_ids) if unwanted is None else unwanted
                 if self._unwanted_since is None and self._unwanted.issuperset(unit.job_ids):
                     self._unwanted_since = time.monotonic()
+
+    def _leave(self) -> None:
+        """Let the unit that runs end in time; else give it back as if nobody had tried it, and end the process."""
+        with self._changed:
+            unit = self._unit
+            if unit is None or self._changed.wait_for(lambda: self._unit is not unit, self._patience_seconds):
+                return
+            self.leaving = True
+            if self._changed.wait_for(lambda: self._unit is not unit, LEAVE_SECONDS):
+                return
+        log.info("unit.given_back", fence=unit.fence, lane=unit.lane, job_ids=list(unit.job_ids))
+        try:
+            ring, queue = self._store.release(unit.fence, STOPPED, counts=False)
+            if ring:
+                self._ring(queue)
+        finally:
+            os._exit(os.EX_OK)  # what runs cannot be interrupted
 
     def _give_up(self, unit: Unit | BatchUnit, why: str) -> None:
         with self._changed:

@@ -26,7 +26,8 @@ def described(
 ) -> dict[str, Any]:
     """The manifest of a job: nothing in it but the job's id depends on how often it was interrupted."""
     given, layout = batch.input, unit.layout
-    options = {name: value for name, value in batch.to_dict().items() if name not in ("input", "include_all")}
+    usual = ("input", "include_all", *(() if batch.requests else ("requests",)))
+    options = {name: value for name, value in batch.to_dict().items() if name not in usual}
     return {
         "job_id": unit.job_id,
         "status": status.value,

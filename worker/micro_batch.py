@@ -8,10 +8,11 @@ from typing import Any, Final
 import orjson
 import structlog
 
-from shared.errors import ServiceError
+from shared.errors import NewerSchema, ServiceError
 from shared.job import Status
 from shared.records import Leased, Outcome, Unit
 from shared.storage import Storage, result_key
+from shared.tracing import TRACING, Attributes
 from worker.model_cache import LoadedModel, ModelCache
 from worker.predict import Prediction, RowFailure, Stopped, blamed, checked, encode, predict_rows
 
@@ -34,10 +35,16 @@ class MicroBatchRunner:
         self._inline_bytes = inline_bytes
 
     def run(self, unit: Unit, unwanted: Callable[[], frozenset[str]]) -> list[Outcome]:
-        """An outcome for each job; `unwanted` tells which jobs have been cancelled or lost by now."""
+        """An outcome for each job; `unwanted` tells which jobs have been cancelled or lost by now.
+
+        Raises:
+            NewerSchema: another worker can read what is known of the model.
+        """
         spec = unit.jobs[0].spec
         try:
             model = self._models.patiently(spec.model, spec.version)
+        except NewerSchema:
+            raise
         except (ServiceError, MemoryError) as error:
             log.exception("model.not_loaded", model=spec.model, version=spec.version)
             return [_failed(job, *_load_failure(error)) for job in unit.jobs]
@@ -68,6 +75,7 @@ class MicroBatchRunner:
         """Jobs that ask the same of the model: all rows in one call."""
         parsed = [orjson.loads(job.rows) for job in jobs]
         ids = frozenset(job.id for job in jobs)
+        began = time.perf_counter() if TRACING.on else 0.0
         try:
             predictions = predict_rows(
                 model.estimator, model.manifest.signature, [row for rows in parsed for row in rows],
@@ -76,6 +84,9 @@ class MicroBatchRunner:
         except Stopped:
             # Every commit of these is refused or becomes `cancelled`, whatever it says.
             return [_failed(job, "cancelled", "The job was cancelled.") for job in jobs]
+        if TRACING.on:
+            about: Attributes = {"foretell.method": method, "foretell.rows": len(predictions)}
+            TRACING.note("foretell.predict", about, began, time.perf_counter())
         outcomes, start, end = [], 0, time.monotonic() + BLAME_SECONDS
         for job, rows in zip(jobs, parsed, strict=True):
             outcomes.append(self._outcome(job, _with_columns(model, job, rows, predictions[start:][: len(rows)], end)))

@@ -1,6 +1,7 @@
 """The models that this process keeps loaded, within a byte budget."""
 
 import threading
+import time
 from collections import OrderedDict, defaultdict
 from dataclasses import dataclass
 from typing import Any, Final
@@ -9,10 +10,12 @@ import structlog
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_exponential
 
 from shared.errors import StorageFailed, StoreUnavailable
+from shared.meter import METER, micros
 from shared.registry import Manifest, Registry
-from worker.accelerated import with_graph
+from shared.tracing import TRACING
+from worker.accelerated import with_form
 from worker.formats import load_verified
-from worker.formats.limits import USUAL, Limits
+from worker.formats.limits import USUAL, ArtifactLimits
 
 log = structlog.get_logger()
 
@@ -36,7 +39,7 @@ class ModelCache:
     that one is loaded, so that no job of either waits in between. For any number of threads.
     """
 
-    def __init__(self, registry: Registry, budget_bytes: int, limits: Limits = USUAL) -> None:
+    def __init__(self, registry: Registry, budget_bytes: int, limits: ArtifactLimits = USUAL) -> None:
         self._registry = registry
         self._budget_bytes = budget_bytes
         self._limits = limits
@@ -57,7 +60,7 @@ class ModelCache:
             loading = self._loading[key]
         with loading:
             if (model := self._found(key)) is None:  # another thread may have loaded it meanwhile
-                model = self._load(key)
+                model = self._measured(key)
         return model
 
     def patiently(self, name: str, version: int) -> LoadedModel:
@@ -66,6 +69,9 @@ class ModelCache:
         Raises:
             ModelNotFound, ModelUnusable, StorageFailed, StoreUnavailable
         """
+        if (model := self._found((name, version))) is not None:
+            METER.add("model_cache_hits_total")
+            return model
         attempts = Retrying(
             retry=retry_if_exception_type((StorageFailed, StoreUnavailable)),
             wait=wait_exponential(multiplier=0.1, max=2),
@@ -86,6 +92,21 @@ class ModelCache:
                 self._models.move_to_end(key)
             return model
 
+    def _measured(self, key: tuple[str, int]) -> LoadedModel:
+        began, outcome = time.perf_counter(), "failed"
+        try:
+            model = self._load(key)
+            outcome = "loaded"
+            METER.add("model_load_bytes_total", bytes_of(model.manifest))
+        finally:
+            METER.add(f"model_loads_total {outcome}")
+            ended = time.perf_counter()
+            METER.observe(("model_load_seconds", "", (micros(ended - began),)))
+            if TRACING.on:
+                about = {"foretell.model": f"{key[0]}@{key[1]}", "foretell.outcome": outcome}
+                TRACING.note("foretell.load", about, began, ended)
+        return model
+
     def _load(self, key: tuple[str, int]) -> LoadedModel:
         manifest = self._registry.manifest(*key)
         with self._lock:
@@ -93,9 +114,7 @@ class ModelCache:
         loaded = load_verified(manifest, self._registry.artifact(manifest), self._limits)
         estimator, told = loaded.estimator, loaded.warnings
         if manifest.accelerated.get("used"):
-            estimator, more = with_graph(
-                manifest, estimator, self._registry.artifact(manifest, manifest.accelerated["artifact"])
-            )
+            estimator, more = with_form(manifest, estimator, lambda file: self._registry.artifact(manifest, file))
             told = (*told, *more)
         model = LoadedModel(manifest, estimator, told)
         if told:
@@ -113,6 +132,7 @@ class ModelCache:
                 return
             if key[0] != spared:
                 used -= bytes_of(self._models.pop(key).manifest)
+                METER.add("model_cache_drops_total")
 
     def __contains__(self, key: tuple[str, int]) -> bool:
         return key in self._models
@@ -120,5 +140,5 @@ class ModelCache:
 
 def bytes_of(manifest: Manifest) -> int:
     """What counts: the artifact, unpacked where that is known, and its accelerated form where that is used."""
-    graph = manifest.accelerated["size_bytes"] if manifest.accelerated.get("used") else 0
-    return max(manifest.size_bytes, manifest.memory_bytes) + int(graph)
+    form = manifest.accelerated["size_bytes"] if manifest.accelerated.get("used") else 0
+    return max(manifest.size_bytes, manifest.memory_bytes) + int(form)

@@ -10,10 +10,12 @@ import numpy as np
 import orjson
 import pyarrow as pa
 
-from shared.batch import Layout
+from shared.batch import Layout, Requests
 from shared.errors import InvalidRequest
+from shared.json_depth import MOST_DEPTH, deeper_than, may_be_deeper
 from shared.signature import Feature, FeatureType, RowChecker, Signature
 from worker.container import ARROW
+from worker.request_lines import rows_of_requests
 from worker.rows import RowFault, SliceRows, assemble, kept_names
 
 
@@ -22,8 +24,6 @@ class _Nothing:
 
 
 _NOTHING: Final = _Nothing()
-# Levels of a kept value; more are not written by most programs.
-DEEPEST: Final = 254
 _TYPES: Final[dict[FeatureType, set[type]]] = {
     "number": {float, int},
     "integer": {int},
@@ -32,15 +32,25 @@ _TYPES: Final[dict[FeatureType, set[type]]] = {
 }
 
 
-def read_ndjson(data: bytes | memoryview, layout: Layout, signature: Signature, *, max_text_length: int) -> SliceRows:
+def read_ndjson(
+    data: bytes | memoryview, layout: Layout, signature: Signature, *, max_text_length: int,
+    max_json_depth: int = MOST_DEPTH, requests: Requests | None = None,
+) -> SliceRows:  # fmt: skip
     """The rows of a slice: lines that end with LF or CR LF, of which empty ones are no rows.
 
     A row is an object; or an array of n_features values; or the value itself, if there is one feature. Kept columns are
     JSON texts of the values, null where a row has no such value.
+
+    `requests`: the lines are requests, with the rows within them; kept columns are then of the lines.
     """
-    lines = _lines(bytes(data))
-    rows, faults = _loaded(lines)
-    names = [feature.name for feature in signature.features]
+    lines = lines_of(data := bytes(data))
+    deep = may_be_deeper(data, max_json_depth)
+    held, faults = _loaded(lines, max_json_depth if deep else None)
+    names = kept_by = [feature.name for feature in signature.features]
+    rows = held
+    if requests is not None:
+        rows, wrong = rows_of_requests(held, requests, _NOTHING, faults)
+        faults, kept_by = faults | wrong, []
     columns = _columns(rows, names)
     checker = RowChecker(signature, max_rows=1, max_text_length=max_text_length)
     doubtful: set[int] = set()
@@ -55,7 +65,7 @@ def read_ndjson(data: bytes | memoryview, layout: Layout, signature: Signature, 
         else:
             for column, value in zip(columns, values, strict=True):
                 column[position] = value
-    kept = {name: _texts(lines, rows, name, names) for name in kept_names(layout)}
+    kept = {name: _texts(lines, held, name, kept_by) for name in kept_names(layout)}
     usable = [position not in faults for position in range(len(rows))] if faults else None
     return assemble(
         len(rows),
@@ -70,27 +80,38 @@ def read_ndjson(data: bytes | memoryview, layout: Layout, signature: Signature, 
     )
 
 
-def _lines(data: bytes) -> list[bytes]:
+def lines_of(data: bytes) -> list[bytes]:
+    """The rows of a slice, without their line breaks; empty lines are none."""
     lines = data.split(b"\n")
     if b"\r" in data:
         lines = [line.removesuffix(b"\r") for line in lines]
     return [line for line in lines if line]
 
 
-def _loaded(lines: Sequence[bytes]) -> tuple[list[Any], dict[int, RowFault]]:
-    """The rows, with _NOTHING for each that is no JSON, and the faults of those by position."""
-    try:
-        return list(map(orjson.loads, lines)), {}
-    except orjson.JSONDecodeError:
-        pass
+def _loaded(lines: Sequence[bytes], most: int | None) -> tuple[list[Any], dict[int, RowFault]]:
+    """The rows, with _NOTHING for each that is no JSON, and the faults of those by position.
+
+    `most`: how deep they may be nested, if one of them may be nested more deeply.
+    """
+    if most is None:
+        try:
+            return list(map(orjson.loads, lines)), {}
+        except orjson.JSONDecodeError:
+            pass
     rows: list[Any] = []
     faults: dict[int, RowFault] = {}
     for position, line in enumerate(lines):
+        row: Any = _NOTHING
         try:
-            rows.append(orjson.loads(line))
+            row = orjson.loads(line)
         except orjson.JSONDecodeError as error:
-            rows.append(_NOTHING)
             faults[position] = _malformed(position, line, error)
+        else:
+            if most is not None and deeper_than(line, most):
+                row = _NOTHING
+                message = f"The line has arrays and objects within each other more than {most} deep."
+                faults[position] = RowFault(position, "json_too_deep", message)
+        rows.append(row)
     return rows, faults
 
 
@@ -174,22 +195,17 @@ def _texts(lines: Sequence[bytes], rows: Sequence[Any], name: str, names: Sequen
 
 
 def _written(line: bytes, name: str, names: Sequence[str]) -> str | None:
-    """A value of a line with its numbers as they are; null if it is nested too deeply."""
-    try:
-        return _json(_value(json.loads(line, parse_float=_Number, parse_int=_Number), name, names))
-    except RecursionError:
-        return None
+    """A value of a line with its numbers as they are."""
+    return _json(_value(json.loads(line, parse_float=_Number, parse_int=_Number), name, names))
 
 
-def _json(value: Any, depth: int = 0) -> str:
-    if depth > DEEPEST:
-        raise RecursionError
+def _json(value: Any) -> str:
     if type(value) is _Number:
         return str(value)
     if type(value) is list:
-        return f"[{','.join(_json(part, depth + 1) for part in value)}]"
+        return f"[{','.join(_json(part) for part in value)}]"
     if type(value) is dict:
-        members = (f"{orjson.dumps(key).decode()}:{_json(part, depth + 1)}" for key, part in value.items())
+        members = (f"{orjson.dumps(key).decode()}:{_json(part)}" for key, part in value.items())
         return "{" + ",".join(members) + "}"
     return orjson.dumps(value).decode()
 

@@ -5,8 +5,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-import pyarrow.parquet as pq
-
 from shared.batch import Layout, Slice
 from shared.batch_store import BatchStore
 from shared.errors import InputChanged
@@ -16,13 +14,16 @@ from shared.registry import Registry
 from shared.settings import Settings
 from shared.signature import Signature
 from shared.storage import Storage, unpacked_key
+from worker.custom_ids import check_unique
 from worker.cutter import Cut, cut_csv, cut_ndjson
 from worker.drain import until_written, worker_name
 from worker.layout import find_layout, parquet_layout
 from worker.output import compress
+from worker.parquet_file import columns_of, open_parquet, parquet_slices, slice_rows
 from worker.predict import Stopped
 from worker.retry import Selection, input_of
-from worker.source import Source, look, open_parquet
+from worker.source import Source, look
+from worker.unpacking import check_rows
 
 # How long slices are gathered before they are made known to the other workers: at first they wait for them.
 FIRST_FLUSH_SECONDS: Final = 0.01
@@ -83,6 +84,7 @@ class Planner:
 
         Raises:
             InvalidRequest: the file cannot be scored; with each fault.
+            TooManyRows, UnpacksToTooMuch: nor can it be then.
             Stopped
             StorageFailed, StoreUnavailable, ModelNotFound
         """
@@ -120,12 +122,15 @@ class Planner:
         if source.format == "parquet":
             return self._begin_parquet(unit, source, signature, selection)
         before = unit.position
+        limits = {"slice_bytes": self._settings.slice_bytes, "max_row_bytes": self._settings.max_row_bytes}
         layout, stop = unit.layout, before.get("stop", source.begin)
         if layout is None:
             assert unit.spec.batch is not None  # noqa: S101  # the unit is of a batch job
             layout, stop = find_layout(unit.spec.batch, source, signature, self._settings.max_row_bytes)
+            if unit.spec.batch.requests is not None and selection is None:  # rows of a retry were compared before
+                begin = stop
+                check_unique(lambda: cut_ndjson(source.blocks(begin, stopped), start=begin, **limits), stopped)
         first_row = before.get("rows", 0)
-        limits = {"slice_bytes": self._settings.slice_bytes, "max_row_bytes": self._settings.max_row_bytes}
         blocks = source.blocks(stop, stopped)
         cuts = (
             cut_csv(blocks, layout.dialect, start=stop, first_row=first_row, **limits)
@@ -146,16 +151,17 @@ class Planner:
     def _begin_parquet(
         self, unit: BatchUnit, source: Source, signature: Signature, selection: Selection | None
     ) -> Plan:
-        file = open_parquet(source.storage, source.key)
+        file = open_parquet(source)
         batch = unit.spec.batch
         assert batch is not None  # noqa: S101  # the unit is of a batch job
         layout = unit.layout or parquet_layout(batch, source, signature, file.schema_arrow)
+        rows_at_once = slice_rows(self._settings, len(columns_of(layout, signature)))
         before = unit.position
         group, stop = before.get("group", 0), before.get("stop", 0)
         return Plan(
             source=source,
             layout=layout,
-            cuts=((piece, None) for piece in parquet_slices(file, self._settings.slice_rows, group, stop)),
+            cuts=((piece, None) for piece in parquet_slices(file, rows_at_once, group, stop)),
             selection=selection,
             rows=before.get("rows", 0),
             wanted=before.get("wanted", 0),
@@ -168,6 +174,7 @@ class Planner:
         """Note a slice; of a stream its bytes are put where a worker can read them."""
         piece = replace(piece, first_row=plan.rows)
         plan.rows, plan.stop, plan.group = plan.rows + piece.rows, piece.stop, piece.group
+        check_rows(plan.rows, plan.source.limits)
         wanted = piece.rows if plan.selection is None else plan.selection.take(piece)
         if wanted == 0:
             return
@@ -192,12 +199,3 @@ class Planner:
         if mode == "more" and not goes_on:
             raise Stopped
         return waiting
-
-
-def parquet_slices(file: pq.ParquetFile, slice_rows: int, group: int, start: int) -> Iterator[Slice]:
-    """The slices of a Parquet file from a row of a row group on; none spans two groups."""
-    for number in range(group, file.metadata.num_row_groups):
-        rows = file.metadata.row_group(number).num_rows
-        for begin in range(start if number == group else 0, rows, slice_rows):
-            stop = min(begin + slice_rows, rows)
-            yield Slice(start=begin, stop=stop, rows=stop - begin, group=number)

@@ -9,7 +9,7 @@ from typing import Final
 
 import structlog
 
-from shared.errors import ModelNotFound, ModelUnusable, ServiceError, StoreUnavailable
+from shared.errors import ModelNotFound, ModelUnusable, NewerSchema, ServiceError, StoreUnavailable
 from shared.registry import PRODUCTION, Registry
 from shared.residence import FRESH_SECONDS, PAUSE_SECONDS, Residence, Resident
 from worker import background
@@ -65,7 +65,7 @@ class Preloader:
         """Load what production points to, once for each of its moves: what is dropped since is not loaded again."""
         try:
             version = self._registry.resolve(f"{name}@{PRODUCTION}", fresh=True).manifest.version
-        except ModelNotFound:
+        except (ModelNotFound, NewerSchema):
             return False
         if self._followed.get(name) == version:
             return False

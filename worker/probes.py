@@ -29,7 +29,7 @@ def usual_rows(signature: Signature, sample: pa.Table) -> list[Row]:
     random = np.random.default_rng(0)
     features = signature.features
     made = [*rows]
-    for step in STEPS:
+    for step in STEPS if any(feature.type == "number" for feature in features) else ():
         made += [_moved(features, row, step * sign) for sign in (-1, 1) for row in rows]
     for _ in range(2):
         columns = list(zip(*rows, strict=True))

@@ -10,20 +10,22 @@ from shared import __version__
 from shared.errors import InvalidRequest, ModelUnusable
 from shared.manifest import Manifest, timestamp
 from shared.registry import ANY, NAME, PRODUCTION, Any_, Move, Registry
+from shared.schema import SCHEMA
 from shared.settings import Settings
 from shared.signature import Signature
 from shared.storage import artifact_name
+from worker.accelerate import accelerate as make_faster
 from worker.accelerated import NOT_WANTED, Acceleration
 from worker.drain import until_written
 from worker.formats import FORMATS, digest, load
 from worker.formats.libraries import installed
-from worker.formats.limits import USUAL, Limits
+from worker.formats.limits import USUAL, ArtifactLimits
 from worker.formats.memory import at_most
 from worker.formats.onnx_estimator import OnnxEstimator
 from worker.profile import profile_of
 from worker.trial import find_signature
 
-Accelerate = Literal["onnx", "off"]
+Accelerate = Literal["auto", "onnx", "off"]
 MIN_PROFILE_ROWS: Final = 100
 
 
@@ -57,7 +59,7 @@ def examine(artifact: bytes, *, format: str, sample: pa.Table | None, settings: 
     """
     if sample is None and format in ("skops", "joblib"):  # which may run code when they are loaded: ask before
         raise InvalidRequest("A sample is needed: a few representative rows of what the model predicts.")
-    limits = USUAL if settings is None else Limits.of(settings)
+    limits = USUAL if settings is None else ArtifactLimits.of(settings)
     try:
         with at_most(limits.check_bytes):
             loaded = load(format, artifact, limits)
@@ -94,12 +96,14 @@ def register(
     description: str = "",
     alias: str | None = PRODUCTION,
     expected: Any_ | int | None = ANY,
-    accelerate: Accelerate = "off",
+    accelerate: Accelerate = "auto",
     who: str = "",
     why: str = "",
+    owner: str = "",
     token: str | None = None,
     fence: str | None = None,
     settings: Settings | None = None,
+    schema: int = SCHEMA,
 ) -> Manifest:
     """Register a new version of a model, and point an alias at it.
 
@@ -112,19 +116,23 @@ def register(
         description: one line for people.
         alias: what shall point to the version; None for nothing.
         expected: the version that the alias must point to; None: it must not exist yet.
-        accelerate: `onnx` to predict by a converted copy, if that is equal and faster.
+        accelerate: what to predict by, if that is equal and faster: `auto` for an exact form of tree ensembles, `onnx`
+            for a converted copy.
         who: who does it, for the history of the alias.
         why: and why.
+        owner: of the model if this is its first version; empty for nobody's. Where a job registers it, the job's.
         token: the same token gives the same version, however often it is tried; None for a new one.
         fence: of the unit of the job that registers it, whose id is the token then; a Redis that is away or full is
             tried again for as long as a unit may take.
         settings: the service's, for its limits and trusted types.
+        schema: of the manifest; that of the job that registers it.
 
     Raises:
         InvalidRequest: the name or the sample cannot be used.
         ModelUnusable: the artifact cannot be loaded, or fails on the sample.
         AliasConflict: the alias does not point to the version that was expected; nothing is registered.
         LeaseLost: another attempt has the unit by now, or its job was cancelled.
+        Forbidden: the model is another owner's than the job, and the job may not change those.
         StorageFailed, StoreUnavailable, StoreFull
     """
     if not NAME.fullmatch(name):
@@ -144,6 +152,7 @@ def register(
         sha256=found.sha256,
         size_bytes=found.size_bytes,
         memory_bytes=found.memory_bytes,
+        stored_bytes=found.size_bytes + sum(map(len, outcome.files.values())),
         signature=found.signature,
         estimator=found.estimator,
         libraries=found.libraries,
@@ -156,20 +165,21 @@ def register(
         accelerated=outcome.described,
         code=__version__,
         warnings=found.warnings,
+        schema=schema,
     )
     move = Move(alias=alias, version=version, expected=expected, who=who, why=why, job_id=job_id) if alias else None
     registry.store(manifest, artifact, outcome.files)
-    return until_written(lambda: registry.add(manifest, None, move=move, fence=fence), patience_seconds)
+    return until_written(lambda: registry.add(manifest, None, move=move, fence=fence, owner=owner), patience_seconds)
 
 
 def accelerated(found: Examined, sample: pa.Table | None, *, wanted: Accelerate) -> Acceleration:
     """The outcome of `accelerate` for an artifact that was examined; nothing to say of it if it is not wanted."""
     if wanted == "off":
         return NOT_WANTED
-    # Here, since the converter takes a second to import and is used for this alone.
-    from worker.accelerate import accelerate
-
-    return accelerate(found.model, found.signature, sample, format=found.format, size_bytes=found.size_bytes)
+    return make_faster(
+        found.model, found.signature, sample, wanted=wanted, format=found.format, size_bytes=found.size_bytes,
+        memory_bytes=found.memory_bytes,
+    )  # fmt: skip
 
 
 def profile_of_sample(sample: pa.Table | None, signature: Signature) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
-from shared.batch import Input, Slice
+from shared.batch import ERRORS_NAME, MANIFEST_NAME, Input, Slice
 from shared.errors import FileMissing, InputGone
 from shared.records import BatchUnit
 from shared.storage import Storage, input_key, output_key, selected_key
@@ -70,13 +70,13 @@ class Selection:
         if batch is None or before is None or batch.retry_only is None:
             return None
         try:
-            manifest = orjson.loads(storage.get(output_key(before, "manifest.json")))
+            manifest = orjson.loads(storage.get(output_key(before, MANIFEST_NAME)))
         except FileMissing as error:
             raise InputGone from error
         skipped = iter([(int(first), int(last)) for first, last in manifest["skipped_rows"]])
         if batch.retry_only == "skipped" or "errors" not in manifest["outputs"]:
             return cls(storage, unit.job_id, skipped)
-        return cls(storage, unit.job_id, heapq.merge(skipped, _failed(storage, output_key(before, "errors.jsonl"))))
+        return cls(storage, unit.job_id, heapq.merge(skipped, _failed(storage, output_key(before, ERRORS_NAME))))
 
     def take(self, piece: Slice) -> int:
         """How many rows of a slice are meant; which ones is written down for who scores it."""

@@ -31,7 +31,7 @@ def read_sample(data: bytes, format: Format) -> pa.Table:
         raise _bad_sample("The sample is empty; send a few rows of what the model predicts.")
     try:
         table: pa.Table = _READERS[format](data)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # the last of column names that are no text
         # Arrow quotes what it could not read.
         reason = "".join(character if character.isprintable() else " " for character in str(error))
         raise _bad_sample(f"The sample cannot be read as {format}: {reason[:LONGEST_REASON]}") from error

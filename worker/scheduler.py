@@ -4,6 +4,7 @@ from typing import Any
 
 import structlog
 from celery import Celery
+from celery.beat import Scheduler
 from celery.signals import beat_init, setup_logging
 
 from shared.connection import Connections
@@ -14,6 +15,18 @@ from shared.queue import make_celery
 from shared.settings import load_settings
 
 log = structlog.get_logger()
+
+
+class Patient(Scheduler):
+    """Celery's own, which sleeps until it is time.
+
+    Celery would wake ten milliseconds before and ask without a pause until then: with a round a second a hundredth of a
+    processor for nothing.
+    """
+
+    def adjust(self, n: float, drift: float = 0.0) -> float:
+        """The seconds as they are; the drift of Celery's is left out."""
+        return n
 
 
 def make_app() -> Celery:
@@ -29,7 +42,9 @@ def make_app() -> Celery:
         beat_for_ever(Connections(settings.redis_address, timeout_seconds=2), Keys(settings.redis_prefix), SCHEDULER)
         log.info("scheduler.ready")
 
-    return make_celery(settings)
+    app = make_celery(settings)
+    app.conf.beat_scheduler = Patient
+    return app
 
 
 app = make_app()

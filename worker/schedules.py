@@ -5,25 +5,29 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any, Final, Literal, Protocol
+from typing import Final, Literal, Protocol
 
 import structlog
 from pydantic import ValidationError
 from redis.exceptions import RedisError
 
 from shared.drift import MOST_WINDOWS, Drift, Window
-from shared.errors import InvalidRequest, ModelNotFound, ScheduleNotFound, ServiceError, StoreUnavailable
+from shared.errors import InvalidRequest, ModelNotFound, NewerSchema, ScheduleNotFound, ServiceError, StoreUnavailable
 from shared.files import Files
 from shared.inputs import Inputs
 from shared.job import new_job_id
+from shared.limits import Limits
 from shared.queue import TRAIN
-from shared.records import AliasMoved, Submission
+from shared.records import Accepted, AliasMoved, Submission
 from shared.registry import PRODUCTION, Registry
 from shared.requests import TrainingRequest, referenced, train_submission
-from shared.schedule import DriftPolicy, Run, ScheduleRecord, millis
+from shared.schedule import DriftPolicy, Run, Schedule, ScheduleRecord, millis
 from shared.schedules import Schedules
 from shared.settings import Settings
 from shared.store import JobStore
+from shared.submit_span import submitted
+from shared.tracing import TRACING
+from shared.webhooks import Webhooks
 from worker.basis import Basis, has_made
 
 log = structlog.get_logger()
@@ -36,8 +40,8 @@ UNCHANGED: Final = "unchanged"
 class Submit(Protocol):
     """Submits a train job as POST /jobs does, and returns its id; the same digests give the same job."""
 
-    def __call__(self, model: str, body: dict[str, Any], idempotency: tuple[str, str], request_id: str, /) -> str:
-        """Submit the body of a train request, which has neither kind nor model.
+    def __call__(self, model: str, schedule: Schedule, idempotency: tuple[str, str], request_id: str, /) -> str:
+        """Submit what a schedule says, for its owner.
 
         Raises:
             ServiceError: as a client would be refused.
@@ -77,29 +81,39 @@ def surroundings(store: JobStore, registry: Registry, submit: Submit, basis: Bas
 
 
 def submitter(
-    store: JobStore, registry: Registry, files: Files, inputs: Inputs, ring: Callable[[str], None], settings: Settings
-) -> Submit:
+    store: JobStore, registry: Registry, files: Files, inputs: Inputs, webhooks: Webhooks,
+    ring: Callable[[str], None], settings: Settings,
+) -> Submit:  # fmt: skip
     """Submits to the job store, and rings for the workers."""
 
-    def submit(model: str, body: dict[str, Any], idempotency: tuple[str, str], request_id: str) -> str:
+    def submit(model: str, schedule: Schedule, idempotency: tuple[str, str], request_id: str) -> str:
         try:
-            wanted = TrainingRequest.model_validate(body)
+            wanted = TrainingRequest.model_validate(schedule.train)
         except ValidationError as error:  # it was kept by another version of the service
             field = ".".join(map(str, error.errors()[0]["loc"]))
             raise InvalidRequest(f"{field} of the schedule is not understood any more; keep it anew.") from error
-        input = referenced(files, inputs, wanted)
+        # What was submitted before, by one that died before it could say so, is no further webhook.
+        if wanted.webhook is not None and store.first(idempotency[0]) is None:
+            webhooks.check_room(schedule.owner)
+        input = referenced(files, inputs, wanted, schedule.owner)
 
         def drafted() -> Submission:
             job = train_submission(
                 registry, wanted, model, input, job_id=new_job_id(), request_id=request_id,
-                ttl_seconds=wanted.result_ttl_seconds or settings.result_ttl_seconds,
+                ttl_seconds=wanted.result_ttl_seconds or settings.result_ttl_seconds, owner=schedule.owner,
+                limits=Limits.of(settings),
             )  # fmt: skip
-            return replace(job, idempotency=idempotency)
+            spec = replace(job.spec, submitted_by=schedule.submitted_by, any_model=schedule.any_model)
+            return replace(job, spec=spec, idempotency=idempotency)
 
-        try:
-            accepted = store.submit(drafted())
-        except AliasMoved:  # the version that it was to start from was deleted just now
-            accepted = store.submit(drafted())
+        def stored(job: Submission, again: Callable[[], Submission]) -> tuple[Submission, Accepted]:
+            try:
+                return job, store.submit(job)
+            except AliasMoved:  # the version that it was to start from was deleted just now
+                job = again()
+                return job, store.submit(job)
+
+        _, accepted = submitted(drafted(), stored, drafted) if TRACING.on else stored(drafted(), drafted)
         if accepted.ring:
             ring(TRAIN)
         return accepted.id
@@ -138,7 +152,7 @@ class Scheduler:
     def _guarded(self, step: Callable[[ScheduleRecord, datetime], None], model: str, now: datetime) -> None:
         try:
             step(self._schedules.get(model), now)
-        except ScheduleNotFound:
+        except (ScheduleNotFound, NewerSchema):  # of the latter a janitor of the newer version takes care
             return
         except (StoreUnavailable, RedisError):
             raise
@@ -204,14 +218,14 @@ class Scheduler:
         self, record: ScheduleRecord, at: datetime, cause: Literal["time", "drift"], key: str
     ) -> tuple[Run, bool]:
         """Submit a job; returns what came of it, and whether it must be tried again soon."""
-        basis = self._around.basis(record.model, record.schedule.train)
+        basis = self._around.basis(record.model, record.schedule)
         if basis is not None and self._is_that_of_the_last(record, basis):
             message = f"The file, the options and the champion are those of job {record.job_id}, so its outcome holds."
             return Run(due_at=at, cause=cause, code=UNCHANGED, message=message), False
         try:
             # The request's digest is that of its key: if the schedule is changed in between, it is this job still.
             digest = hashlib.sha256(b"\0" + key.encode()).hexdigest()
-            job_id = self._around.submit(record.model, record.schedule.train, (digest, digest), key)
+            job_id = self._around.submit(record.model, record.schedule, (digest, digest), key)
         except ServiceError as error:
             return _refused(at, cause, error), error.retryable
         return Run(due_at=at, cause=cause, job_id=job_id, basis=basis), False

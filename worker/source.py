@@ -6,14 +6,15 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from shared.batch import Compression, Format, Input
 from shared.dialect import Dialect
 from shared.errors import InvalidRequest, StorageFailed
+from shared.file_limits import FileLimits
 from shared.inputs import Inputs
 from shared.storage import Storage
 from worker.predict import Stopped
+from worker.unpacking import bounded
 
 # First bytes of what is taken, and of what people send by mistake.
 GZIP: Final = b"\x1f\x8b"
@@ -46,6 +47,7 @@ class Source:
     dialect: Dialect
     tag: str | None  # of a file that lies elsewhere: it changes when the file does
     begin: int  # where the text begins: after a byte order mark, if the bytes are read as they are
+    limits: FileLimits
 
     @property
     def packed(self) -> bool:
@@ -57,6 +59,7 @@ class Source:
 
         Raises:
             InvalidRequest: it cannot be unpacked, or is cut off.
+            UnpacksToTooMuch
             Stopped: `stopped` said so, while what comes before `start` was unpacked.
             StorageFailed
         """
@@ -71,6 +74,16 @@ class Source:
         return _without_mark(blocks)
 
     def decompressed(self) -> Iterator[bytes]:
+        """The bytes unpacked.
+
+        Raises:
+            InvalidRequest: it cannot be unpacked.
+            UnpacksToTooMuch
+            StorageFailed
+        """
+        return bounded(self._decompressed(), self.size_bytes, self.limits)
+
+    def _decompressed(self) -> Iterator[bytes]:
         with self.storage.reader(self.key) as packed:
             try:
                 with pa.CompressedInputStream(pa.PythonFile(packed, mode="r"), self.compression) as stream:
@@ -89,6 +102,7 @@ def look(inputs: Inputs, given: Input) -> Source:
 
     Raises:
         InvalidRequest: it is of no kind that is taken.
+        UnpacksToTooMuch
         StorageFailed
     """
     storage, key = inputs.open(given)
@@ -110,6 +124,7 @@ def look(inputs: Inputs, given: Input) -> Source:
         dialect=given.dialect,
         tag=storage.tag(key) if given.uri else None,
         begin=0,
+        limits=inputs.limits,
     )
     if compression == "none" and head.startswith(PARQUET):
         return replace(source, format="parquet")
@@ -132,22 +147,6 @@ def look(inputs: Inputs, given: Input) -> Source:
         not name.endswith((".csv", ".tsv", ".txt")) and text.startswith(b"{")
     )
     return replace(source, format=given.format or ("ndjson" if looks_like_json else "csv"))
-
-
-def open_parquet(storage: Storage, key: str) -> pq.ParquetFile:
-    """A Parquet file, its footer read.
-
-    Raises:
-        InvalidRequest: it is cut off or damaged.
-        StorageFailed
-    """
-    try:
-        # Not read ahead: a row group may be larger than memory.
-        return pq.ParquetFile(pa.PythonFile(storage.reader(key), mode="r"), pre_buffer=False, buffer_size=BLOCK_BYTES)
-    except StorageFailed:
-        raise
-    except (pa.ArrowException, OSError) as error:
-        raise unreadable("bad_input", f"The Parquet file cannot be read: {error}") from error
 
 
 def unreadable(code: str, message: str) -> InvalidRequest:

@@ -1,5 +1,6 @@
 """A unit of a job in stages under its lease: what cannot go on ends its job, what is away is given back."""
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -7,12 +8,23 @@ import structlog
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_exponential
 
 from shared.batch_store import BatchStore
-from shared.errors import FileMissing, InputGone, InvalidRequest, ServiceError, StorageFailed, StoreUnavailable
+from shared.errors import (
+    FileMissing,
+    InputGone,
+    InvalidRequest,
+    NewerSchema,
+    ServiceError,
+    StorageFailed,
+    StoreUnavailable,
+)
+from shared.meter import METER, micros
 from shared.records import BatchUnit, failure_outcome
 from shared.store import JobStore
+from shared.tracing import TRACING, trace_id
 from worker.drain import until_written
-from worker.lease import LeaseKeeper
+from worker.lease import LeaseKeeper, leave_to_others
 from worker.predict import Stopped
+from worker.stopping import Stopping
 
 log = structlog.get_logger()
 
@@ -23,6 +35,17 @@ NO_THREAD: Final = ("can't start new thread", "Failed to launch worker thread")
 
 # Does a unit; the function tells whether nobody wants it any more.
 Run = Callable[[BatchUnit, Callable[[], bool]], None]
+
+
+def is_made_of_others(unit: BatchUnit) -> bool:
+    """Whether a unit reads what units before it wrote, which is removed when it is done, and not the input alone.
+
+    A failover may forget that it was done.
+    """
+    if unit.kind == "chunk":
+        unpacked = unit.layout is not None and unit.layout.unpacked
+        return bool(unpacked or unit.spec.train is not None or unit.spec.retry_of is not None)
+    return unit.kind == "final"
 
 
 class StagedRunner:
@@ -38,6 +61,8 @@ class StagedRunner:
         lease_seconds: float,
         timeout_seconds: float,
         check_timeout_seconds: float | None = None,
+        stopping: Stopping | None = None,
+        patience_seconds: float = 0.0,
     ) -> None:
         self._store = store
         self._batches = batches
@@ -45,7 +70,10 @@ class StagedRunner:
         self._call = call
         self._timeout_seconds = timeout_seconds
         self._check_timeout_seconds = check_timeout_seconds
-        self._leases = LeaseKeeper(store, call, lease_seconds=lease_seconds, timeout_seconds=timeout_seconds)
+        self._leases = LeaseKeeper(
+            store, call, lease_seconds=lease_seconds, timeout_seconds=timeout_seconds, stopping=stopping,
+            patience_seconds=patience_seconds,
+        )  # fmt: skip
 
     def do(self, unit: BatchUnit) -> None:
         """Do a unit; whatever happens is the end of the unit, not of the worker.
@@ -53,25 +81,40 @@ class StagedRunner:
         Raises:
             StoreUnavailable
         """
-        own_seconds = self._check_timeout_seconds if unit.spec.register is not None else None
-        with self._leases.keep(unit, timeout_seconds=own_seconds) as unwanted:
+        began = time.perf_counter()
+        with self._leases.keep(unit) as unwanted:
             try:
+                if unit.spec.register is not None:
+                    # The first check of a process imports what reads artifacts, which counts to none of its limits.
+                    import worker.formats.skops  # noqa: F401
+
+                    self._leases.progressed(timeout_seconds=self._check_timeout_seconds)
                 self._patiently(unit, lambda: self._stopped(unwanted))
             except StoreUnavailable:
                 raise  # the lease ends, and another worker does it again
             except Exception as error:  # noqa: BLE001  # whatever happens is the end of the unit, not of the worker
                 self._ended(unit, error)
+            finally:
+                METER.add(f"busy_seconds_total {unit.queue}", micros(time.perf_counter() - began))
 
     def _ended(self, unit: BatchUnit, error: Exception) -> None:
         """What becomes of a unit that raised."""
-        about = {"job_id": unit.job_id, "kind": unit.kind, "fence": unit.fence}
+        about = {"job_id": unit.job_id, "kind": unit.kind, "fence": unit.fence, **trace_id(unit.spec.traceparent)}
+        if TRACING.on and not isinstance(error, Stopped | NewerSchema):  # these are given back, and no faults
+            TRACING.fail(error)
         match error:
             case Stopped():
+                log.info("unit.dropped", **about)
                 self._give_back(unit, failure_outcome("internal", "The unit was stopped."), counts=False)
+            case NewerSchema():
+                leave_to_others(self._store, unit, error, self._call)
             case FileMissing():
                 # Somebody else has done this unit and what it was made of is removed, or the input was removed.
                 log.warning("unit.file_missing", reason=error.message, **about)
-                self._give_back(unit, failure_outcome("input_gone", InputGone().message))
+                if is_made_of_others(unit) and self._batches.begin_again(unit.job_id, unit):
+                    log.warning("job.begun_again", **about)
+                else:
+                    self._give_back(unit, failure_outcome("input_gone", InputGone().message))
             case StorageFailed() if type(error) is StorageFailed:
                 log.warning("unit.storage_failed", reason=error.message, **about)
                 self._give_back(unit, failure_outcome(error.code, error.message), counts=False)
@@ -91,7 +134,7 @@ class StagedRunner:
     def _stopped(self, unwanted: Callable[[], frozenset[str]]) -> bool:
         """Asked between two steps, so the unit is not stuck."""
         self._leases.progressed()
-        return bool(unwanted())
+        return self._leases.leaving or bool(unwanted())
 
     def _patiently(self, unit: BatchUnit, stopped: Callable[[], bool]) -> None:
         """Run a unit, again for a while if storage is away."""

@@ -10,15 +10,19 @@ if not u[1] then return { 0 } end
 redis.call('ZREM', base .. 'leases', fence)
 redis.call('DEL', base .. 'unit:' .. fence)
 local written, kept = {}, {}
+measured = true
 for i = 3, #ARGV, 7 do
   local id = ARGV[i]
   local h = facts(id, 'fence', 'cancel')
-  if h[1] == 'running' and h[8] == fence then
-    if h[9] == '1' then
+  if h[1] == 'running' and h[12] == fence then
+    if h[13] == '1' then
       finish(id, h, 'cancelled', 0, 0, '')
     else
       if ARGV[i + 4] ~= '' then redis.call('SET', base .. 'result:' .. id, ARGV[i + 4], 'PX', h[4]) end
-      if ARGV[i + 6] ~= '' then redis.call('HSET', base .. 'job:' .. id, 'size', ARGV[i + 6]) end
+      if ARGV[i + 6] ~= '' then
+        redis.call('HSET', base .. 'job:' .. id, 'size', ARGV[i + 6])
+        hold(h[8] or 'default', id, ARGV[i + 6])
+      end
       finish(id, h, ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 5])
       kept[#kept + 1] = id
     end

@@ -20,6 +20,7 @@ for i = 5, #ARGV, 2 do redis.call('HINCRBY', base .. 'reasons:' .. id, ARGV[i], 
 local pace, before = u[3] * 1000000 / math.max(micros - u[4], 1), redis.call('HGET', batch, 'pace')
 redis.call('HSET', batch, 'pace', string.format('%.3f', before and 0.5 * before + 0.5 * pace or pace), 'ended', integer(now))
 redis.call('HINCRBY', batch, 'scored', ARGV[3] + ARGV[4])
+count_rows(h[7], ARGV[3] + ARGV[4], tonumber(ARGV[4]))
 check_failed(id, failed)
 refresh_lane(id)
 announce('r', { id })

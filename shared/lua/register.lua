@@ -1,9 +1,10 @@
 -- Register a version, move an alias, or both: in one step, so that a version is seen together with the move that it came with, or not at all.
 -- KEYS: base. ARGV: model, version, manifest ('' = it is registered, only the alias moves), fence of the unit that registers ('' if none),
 -- alias ('' = none moves), version that it must point to ('' = it must not exist, '*' = any), revision that it must have ('' = any),
--- entry of the history (JSON without its beginning), most entries.
+-- entry of the history (JSON without its beginning), most entries, owner of the model if this is its first version ('' = nobody).
 -- Returns {'done', manifest or '', version, revision, moved (ms)} of what there is now (the alias blank if none was named) | {'conflict', version or '', revision}
--- | {'lost'} (the lease) | {'unknown'} (the version) | {'gone'} (it was deleted).
+-- | {'lost'} (the lease) | {'unknown'} (the version) | {'gone'} (it was deleted) | {'foreign'} (the model is another owner's than the job)
+-- | {'too_many'} (the owner of the job has as many models as it may).
 local name, number, manifest, fence, alias = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local model, version = base .. 'model:' .. name, base .. 'version:' .. name .. '@' .. number
 local m = redis.call('HMGET', model, 'v:' .. number, 'gone:' .. number, 'alias:' .. alias, 'revision:' .. alias, 'moved:' .. alias)
@@ -26,6 +27,14 @@ if fence ~= '' then
   local h = redis.call('HMGET', base .. 'job:' .. job, 'status', 'cancel')
   -- Nor after its deadline: a job that failed has made no version.
   if h[1] ~= 'running' or h[2] == '1' or (redis.call('HGET', base .. 'batch:' .. job, 'stop') or '') ~= '' then return { 'lost' } end
+  -- Since the job was submitted somebody else may have made the model, or its owner others.
+  local spec, owner = cjson.decode(redis.call('GET', base .. 'spec:' .. job) or '{}'), owner_of(job)
+  local whose = redis.call('HGET', model, 'owner') or owner
+  if whose ~= owner and not spec.any_model then return { 'foreign' } end
+  local most = spec.most_models or 0
+  if most > 0 and redis.call('SISMEMBER', base .. 'models', name) == 0 and redis.call('SCARD', base .. 'owned:' .. owner) >= most then
+    return { 'too_many' }
+  end
 end
 local moves = alias ~= '' and points_to ~= number
 -- Also one that somebody else moved to this very version since its revision was read.
@@ -40,7 +49,12 @@ if manifest ~= '' then
   redis.call('SET', version, manifest)
   redis.call('HSET', model, 'v:' .. number, integer(now))
   if tonumber(redis.call('HGET', model, 'last') or 0) < tonumber(number) then redis.call('HSET', model, 'last', number) end
-  redis.call('SADD', base .. 'models', name)
+  local owner = job and owner_of(job) or ARGV[10]
+  if redis.call('SADD', base .. 'models', name) == 1 and owner ~= '' then
+    redis.call('HSET', model, 'owner', owner)
+    redis.call('SADD', base .. 'owned:' .. owner, name)
+  end
+  hold_version(name, number)
 end
 if moves then
   local history = base .. 'history:' .. name .. '@' .. alias

@@ -1,5 +1,5 @@
 -- Add to a model what its copy in storage has and Redis has not; what Redis knows stays as it is.
--- KEYS: base. ARGV: model, JSON {last, reserved {token: number}, deleted [number], aliases {alias: [version, revision, moved]}, history {alias: [entry]}} with every number as a string,
+-- KEYS: base. ARGV: model, JSON {last, reserved {token: number}, deleted [number], aliases {alias: [version, revision, moved]}, history {alias: [entry]}, owner ('' = nobody's)} with every number as a string,
 -- then number and manifest of each version. Returns {{version, ...}, {alias, ...}} of what was added.
 local name, about = ARGV[1], cjson.decode(ARGV[2])
 local model = base .. 'model:' .. name
@@ -16,7 +16,12 @@ for i = 3, #ARGV, 2 do
   if not known[1] and not known[2] then
     redis.call('SET', base .. 'version:' .. name .. '@' .. number, ARGV[i + 1])
     redis.call('HSET', model, 'v:' .. number, integer(now))
-    redis.call('SADD', base .. 'models', name)
+    -- Whose it is is written with its first version, as in register.lua: a model that Redis knows keeps its owner.
+    if redis.call('SADD', base .. 'models', name) == 1 and about.owner ~= '' then
+      redis.call('HSET', model, 'owner', about.owner)
+      redis.call('SADD', base .. 'owned:' .. about.owner, name)
+    end
+    hold_version(name, number)
     versions[#versions + 1] = tonumber(number)
   end
   last = math.max(last, tonumber(number))

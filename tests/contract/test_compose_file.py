@@ -8,6 +8,7 @@ from typing import Any
 
 import compose_spec
 import pytest
+import yaml
 
 from shared.queue import QUEUES
 from shared.settings import load_settings
@@ -15,6 +16,8 @@ from shared.settings import load_settings
 ROOT = Path(__file__).parents[2]
 COMPOSE_TEXT = (ROOT / "docker-compose.yml").read_text()
 ONE_SHOT = {"models"}
+MONITORED = ROOT / "deploy" / "monitoring"
+MONITORING = {"prometheus", "grafana"}
 
 Service = dict[str, Any]
 
@@ -48,6 +51,14 @@ def python_arguments(command: list[str], module: str) -> list[str] | None:
     return command[3:] if command[:3] == start else None
 
 
+def mounted(service: Service) -> dict[str, str]:
+    """The files and folders of the repository that a service reads, each with its place in the container."""
+    places = [volume.split(":") for volume in service["volumes"]]
+    found = {outside: inside for outside, inside, *_ in places if outside.startswith("./")}
+    assert [rest for outside, _, *rest in places if outside in found and rest != ["ro"]] == []
+    return found
+
+
 @pytest.fixture(scope="module")
 def compose() -> dict[str, Any]:
     return parse(COMPOSE_TEXT)
@@ -75,7 +86,30 @@ def deploy_calls(services: dict[str, Service]) -> Iterator[list[str]]:
 def test_every_part_of_foretell_is_a_service(services: dict[str, Service]) -> None:
     workers = {f"worker-{queue}" for queue in QUEUES}
 
-    assert set(services) == {"redis", "api", "scheduler", "models"} | workers
+    assert set(services) == {"redis", "api", "scheduler", "models"} | workers | MONITORING
+
+
+def test_what_watches_foretell_starts_only_when_it_is_asked_for(services: dict[str, Service]) -> None:
+    profiles = {name: service["profiles"] for name, service in services.items() if "profiles" in service}
+
+    assert profiles == {name: ["monitoring"] for name in MONITORING}
+
+
+def test_what_watches_foretell_finds_its_files_and_each_other(compose: dict[str, Any]) -> None:
+    prometheus, grafana = compose["services"]["prometheus"], compose["services"]["grafana"]
+    files = {place: inside for service in (prometheus, grafana) for place, inside in mounted(service).items()}
+    scrape = yaml.safe_load((MONITORED / "prometheus.yml").read_text())
+    source = yaml.safe_load((MONITORED / "grafana/provisioning/datasources/foretell.yml").read_text())
+    provider = yaml.safe_load((MONITORED / "grafana/provisioning/dashboards/foretell.yml").read_text())
+
+    assert [place for place in files if not (ROOT / place).exists()] == []
+    assert set(mounted(prometheus).values()) == {"/etc/prometheus/prometheus.yml", "/etc/prometheus/alerts.yml"}
+    assert prometheus["secrets"] == [{"source": "metrics-key", "target": "/etc/prometheus/foretell.key"}]
+    assert compose["secrets"] == {"metrics-key": {"file": "${METRICS_KEY_FILE:-./deploy/monitoring/no.key}"}}
+    assert scrape["scrape_configs"][0]["static_configs"][0]["targets"] == ["api:8000"]
+    assert source["datasources"][0]["url"] == "http://prometheus:9090"
+    assert provider["providers"][0]["options"]["path"] in mounted(grafana).values()
+    assert (MONITORED / "no.key").read_bytes() == b""
 
 
 @pytest.mark.parametrize(
@@ -103,7 +137,7 @@ def test_services_name_only_volumes_and_services_that_exist(compose: dict[str, A
     volumes = {volume.split(":")[0] for service in services.values() for volume in service.get("volumes", [])}
 
     assert dependencies <= set(services)
-    assert volumes == set(compose["volumes"])
+    assert {volume for volume in volumes if not volume.startswith("./")} == set(compose["volumes"])
 
 
 def test_every_service_is_restarted_when_it_dies(services: dict[str, Service]) -> None:
@@ -149,7 +183,21 @@ def test_every_worker_asks_for_its_own_health(ours: dict[str, Service]) -> None:
 def test_only_loopback_ports_are_published(services: dict[str, Service]) -> None:
     ports = {name: service["ports"] for name, service in services.items() if "ports" in service}
 
-    assert ports == {"api": ["127.0.0.1:8000:8000"]}
+    assert ports == {
+        "api": ["127.0.0.1:8000:8000"],
+        "prometheus": ["127.0.0.1:9090:9090"],
+        "grafana": ["127.0.0.1:3000:3000"],
+    }
+
+
+def test_an_api_that_asks_for_no_key_is_reached_from_this_machine_only(ours: dict[str, Service]) -> None:
+    settings = {name: load_settings(service["environment"]) for name, service in ours.items()}
+
+    open_to_all = {name for name, values in settings.items() if values.allow_access_without_keys}
+
+    assert open_to_all == {name for name, values in settings.items() if not values.is_local} == {"api"}
+    assert all(port.startswith("127.0.0.1:") for port in ours["api"]["ports"])
+    assert "keys create admin --scope admin" in COMPOSE_TEXT
 
 
 def test_no_service_is_given_a_secret(services: dict[str, Service]) -> None:

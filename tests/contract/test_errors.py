@@ -26,10 +26,12 @@ BEHIND_HTTP = [*sorted((ROOT / "api").glob("*.py"))] + [
         "signature",
         "storage",
         "store",
+        "receiver",
+        "webhooks",
     )
 ]
-# Raised before a process serves: create_app, Settings, check_server.
-AT_THE_START = {"BadSetting"}
+# Raised before a process serves: create_app, Settings, check_server; and by commands, which serve nobody.
+AT_THE_START = {"BadSetting", "BackupDamaged"}
 
 
 def descendants(error: type[ServiceError]) -> Iterator[type[ServiceError]]:

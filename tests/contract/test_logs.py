@@ -4,8 +4,11 @@ import subprocess
 import sys
 
 import pytest
+import structlog
 
+from api import readiness
 from deploy.commands import root
+from tests.conftest import CaptureLogs
 from tests.processes import clean_environment
 
 CRASH = """
@@ -37,3 +40,15 @@ def test_a_crash_is_logged_with_its_traceback_and_without_the_data_it_was_about(
 
     assert "RuntimeError" in answer.stderr
     assert "hunter2" not in answer.stderr
+
+
+def test_a_test_sees_what_a_logger_logs_that_has_logged_before(capture_logs: CaptureLogs) -> None:
+    before = structlog.get_config()
+    structlog.configure(cache_logger_on_first_use=True)
+    readiness.log.info("readiness.first")
+    structlog.configure(**before | {"processors": list(before["processors"])})
+
+    with capture_logs() as logged:
+        readiness.log.info("readiness.second")
+
+    assert [line["event"] for line in logged] == ["readiness.second"]

@@ -10,11 +10,12 @@ from flask.testing import FlaskClient
 from openapi_spec_validator import validate
 
 from api.documents import JobDocument
-from shared.job import Status
+from api.errors import STATUS
+from shared.job import Status, new_job_id
 
 METHODS = {"get", "post", "put", "delete", "patch"}
 # Pages for people, and the document itself.
-NOT_DESCRIBED = re.compile(r"/|/docs(/.*)?|/openapi\.json")
+NOT_DESCRIBED = re.compile(r"/|/docs(/.*)?|/dashboard/.*|/openapi\.json")
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +85,70 @@ def test_every_operation_has_a_summary_and_says_how_it_ends_well(operations: dic
     ]
 
     assert silent == []
+
+
+def test_every_error_of_an_operation_is_one_that_the_document_describes(
+    document: dict[str, Any], operations: dict[str, dict[str, Any]]
+) -> None:
+    described = document["components"]["responses"]
+    prefix = "#/components/responses/"
+
+    for name, operation in operations.items():
+        errors = {status: answer for status, answer in operation["responses"].items() if status.startswith(("4", "5"))}
+        assert errors, name
+        assert {answer["$ref"].removeprefix(prefix) for answer in errors.values()} == {f"Problem{s}" for s in errors}
+        assert {f"Problem{status}" for status in errors} <= set(described), name
+
+
+def test_every_status_that_an_error_of_ours_has_is_described_with_its_codes(document: dict[str, Any]) -> None:
+    for error, status in STATUS.items():
+        assert error.code in document["components"]["responses"][f"Problem{status}"]["description"]
+
+
+def test_who_needs_a_key_is_told_so_and_waits_may_be_asked_for(
+    document: dict[str, Any], operations: dict[str, dict[str, Any]]
+) -> None:
+    guarded = {name: operation for name, operation in operations.items() if operation.get("security")}
+    headers = {status: document["components"]["responses"][f"Problem{status}"]["headers"] for status in (401, 429, 503)}
+
+    assert guarded
+    assert all({"401", "403", "429", "503"} <= set(operation["responses"]) for operation in guarded.values())
+    assert headers[401]["WWW-Authenticate"]["required"]
+    assert headers[429]["Retry-After"]["required"]
+    assert headers[503]["Retry-After"]["required"]
+
+
+@pytest.mark.parametrize(
+    ("operation", "name", "taken", "refused"),
+    [
+        pytest.param("GET /jobs", "limit", [1, 200], [0, 201, "x"], id="limit"),
+        pytest.param("GET /jobs", "status", ["running", ""], ["done"], id="status"),
+        pytest.param("GET /jobs", "cursor", ["1764100000000-0"], ["x", "0-1"], id="cursor"),
+        pytest.param("GET /jobs/{job_id}", "job_id", [new_job_id()], ["j1"], id="job"),
+        pytest.param("GET /models/{name}", "name", ["home-2.b"], ["", ".a", "a/b", "x" * 65], id="model"),
+        pytest.param("GET /models/{name}/aliases/{alias}", "alias", ["production", "3a"], ["3", "-"], id="alias"),
+        pytest.param("POST /jobs", "top_k", [1, 1000], [0, 1001, None], id="top-k"),
+        pytest.param("POST /jobs", "header", ["true", "0"], ["maybe"], id="flag"),
+        pytest.param("POST /jobs", "held_out", [0.5], [1], id="fraction"),
+        pytest.param("POST /jobs", "include", ["all", ["a", "b"]], [1], id="columns"),
+        pytest.param("GET /models/{name}/drift", "limit", [1], [0], id="windows"),
+    ],
+)
+def test_a_parameter_says_which_values_it_takes(
+    operations: dict[str, dict[str, Any]], operation: str, name: str, taken: list[Any], refused: list[Any]
+) -> None:
+    (parameter,) = (one for one in operations[operation]["parameters"] if one["name"] == name)
+    validator = jsonschema.Draft202012Validator(parameter["schema"])
+
+    assert [value for value in taken if not validator.is_valid(value)] == []
+    assert [value for value in refused if validator.is_valid(value)] == []
+
+
+@pytest.mark.parametrize("name", ["recipe", "gate"])
+def test_an_object_in_a_query_is_json(operations: dict[str, dict[str, Any]], name: str) -> None:
+    (parameter,) = (one for one in operations["POST /jobs"]["parameters"] if one["name"] == name)
+
+    assert parameter["content"]["application/json"]["schema"]["properties"]
 
 
 @pytest.mark.parametrize(

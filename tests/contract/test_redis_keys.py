@@ -4,15 +4,18 @@ import re
 
 import pytest
 
+import shared.api_keys
 import shared.copies
 import shared.keys
+import shared.measures
 import shared.registry_upkeep
 import shared.schedules
 import shared.store
-from shared.connection import LUA, Script
+import shared.webhooks
+from shared.connection import BEFORE, LUA, Script
 from shared.keys import Keys
 
-SCRIPTS = sorted(path.stem for path in LUA.glob("*.lua") if path.stem != "prelude")
+SCRIPTS = sorted(path.stem for path in LUA.glob("*.lua") if path.stem not in BEFORE)
 # `base .. 'job:' .. id`, `base .. 'fence'`
 KEY = re.compile(r"base \.\. '(\w+:?)'")
 
@@ -42,16 +45,16 @@ def table() -> dict[str, dict[str, str]]:
     return rows
 
 
-@pytest.mark.parametrize("script", ["prelude", *SCRIPTS])
+@pytest.mark.parametrize("script", [*BEFORE, *SCRIPTS])
 def test_every_key_of_a_script_stands_in_the_table(script: str) -> None:
     assert set(KEY.findall(source(script))) <= set(table())
 
 
-@pytest.mark.parametrize("script", ["prelude", *SCRIPTS])
+@pytest.mark.parametrize("script", [*BEFORE, *SCRIPTS])
 def test_a_script_makes_keys_in_no_other_way(script: str) -> None:
     assert len(re.findall(r"(?<!\.)\bbase\b", re.sub(r"--.*", "", source(script)))) == len(
         KEY.findall(source(script))
-    ) + (script == "prelude")
+    ) + (script == "base")
 
 
 def test_every_key_that_python_names_stands_in_the_table() -> None:
@@ -66,8 +69,21 @@ def test_every_key_that_python_names_stands_in_the_table() -> None:
 
 
 def test_every_key_of_the_table_is_used() -> None:
-    by_scripts = {key for script in ["prelude", *SCRIPTS] for key in KEY.findall(source(script))}
-    by_python = {"changes", "models", "loaded", "model:", "version:", "workers:", "full", "celery:..."}
+    by_scripts = {key for script in [*BEFORE, *SCRIPTS] for key in KEY.findall(source(script))}
+    by_python = {
+        "changes",
+        "models",
+        "loaded",
+        "model:",
+        "version:",
+        "workers:",
+        "process:",
+        "full",
+        "rate:",
+        "trial:",
+        "confirmed",
+        "celery:...",
+    }
 
     assert set(table()) == by_scripts | by_python
 
@@ -78,7 +94,7 @@ def test_every_key_of_the_table_is_used() -> None:
 def test_every_field_of_a_record_in_the_table_is_used_by_a_script(key: str, remark: str) -> None:
     fields = set(table()[key]["fields / members"].partition(remark)[0].split())
 
-    used = {word for script in ["prelude", *SCRIPTS] for word in re.findall(r"'(\w+)'", source(script))}
+    used = {word for script in [*BEFORE, *SCRIPTS] for word in re.findall(r"'(\w+)'", source(script))}
 
     assert fields
     assert fields - used == set()
@@ -86,7 +102,7 @@ def test_every_field_of_a_record_in_the_table_is_used_by_a_script(key: str, rema
 
 def test_every_field_of_a_job_that_a_script_writes_stands_in_the_table() -> None:
     fields = set(table()["job:"]["fields / members"].partition("; every value")[0].split())
-    everything = "\n".join(source(script) for script in ["prelude", *SCRIPTS])
+    everything = "\n".join(source(script) for script in [*BEFORE, *SCRIPTS])
     calls = re.findall(r"'HSET(?:NX)?', (?:job|base \.\. 'job:' \.\. id),(.*?)\)(?:\s|$)", everything, re.DOTALL)
 
     # Names and values take turns, once the commas inside a value are gone.
@@ -109,8 +125,8 @@ def test_every_script_says_what_it_takes_and_returns(script: str, word: str) -> 
     assert re.search(rf"\b{word}\b", header(script))
 
 
-def test_the_prelude_says_what_its_one_key_is() -> None:
-    assert "KEYS[1]" in header("prelude")
+def test_what_comes_before_every_script_says_what_its_one_key_is() -> None:
+    assert "KEYS[1]" in header("base")
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
@@ -124,14 +140,17 @@ def test_no_script_reads_an_argument_that_its_header_does_not_name(script: str) 
 
 
 def test_every_script_is_loaded_by_the_one_that_runs_it() -> None:
-    parts = (shared.store, shared.registry_upkeep, shared.copies, shared.schedules)
+    parts = (
+        *(shared.api_keys, shared.store, shared.registry_upkeep, shared.copies, shared.schedules),
+        *(shared.webhooks, shared.measures),
+    )
     names = sorted(script for part in parts for script in part.SCRIPTS)
 
     assert names == SCRIPTS
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
-def test_a_script_is_loaded_after_the_prelude(script: str) -> None:
+def test_a_script_is_loaded_after_what_all_have(script: str) -> None:
     loaded = Script(script).source.decode()
 
-    assert loaded == source("prelude") + source(script)
+    assert loaded == source("base") + source("outbox") + source("prelude") + source(script)

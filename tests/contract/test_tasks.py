@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 from deploy.commands import root
-from shared.queue import CONTROL, DRAIN, QUEUES, SERVED, TASKS, TICK, make_celery
+from shared.queue import CONTROL, DELIVER, DRAIN, QUEUES, SERVED, TASKS, TICK, make_celery
 from shared.settings import Settings
 from tests.processes import clean_environment
 
@@ -20,7 +20,7 @@ def registered(module: str) -> set[str]:
 
 
 def test_the_workers_know_exactly_the_tasks_that_are_named() -> None:
-    assert registered("worker.app") == set(TASKS) == {DRAIN, TICK}
+    assert registered("worker.app") == set(TASKS) == {DRAIN, DELIVER, TICK}
 
 
 def test_the_scheduler_knows_no_task_and_rings_for_one_that_the_workers_know() -> None:

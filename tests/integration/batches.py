@@ -9,17 +9,20 @@ from shared.dialect import Dialect
 from shared.job import Spec, new_job_id
 from shared.queue import BATCH
 from shared.records import BatchUnit, Submission
+from shared.schema import SCHEMA
 from shared.store import JobStore
 
 LAYOUT = Layout(format="csv", names=("x",), key=None, include=(), dialect=Dialect())
 ROWS = 10
 
 
-def submit(store: JobStore, *, priority: str = "normal", deadline: float | None = None, **options: Any) -> str:
+def submit(
+    store: JobStore, *, priority: str = "normal", deadline: float | None = None, schema: int = SCHEMA, **options: Any
+) -> str:
     """A batch job; its id."""
     spec = Spec(
         requested="m", model="m", version=1, sha256="0", method="predict", priority=priority,
-        batch=BatchOptions(input=Input(key="nowhere"), **options),
+        batch=BatchOptions(input=Input(key="nowhere"), **options), schema=schema,
     )  # fmt: skip
     job_id = new_job_id()
     store.submit(Submission(id=job_id, spec=spec, alias=None, queue=BATCH, ttl_seconds=60, deadline_seconds=deadline))

@@ -11,8 +11,10 @@ import pytest
 
 from shared.queue import BATCH, CONTROL, ONLINE
 from shared.settings import Settings
+from tests.integration.apis import Api, logs_as_before
 from tests.models import register_moody
 from tests.processes import Http, Process, RedisServer, S3Server, free_port, start_api, start_scheduler, start_worker
+from tests.rabbitmq import chosen_broker
 
 
 class Service:
@@ -115,7 +117,7 @@ def batch_service(**values: Any) -> Iterator[BatchService]:
     folder = Path(tempfile.mkdtemp(prefix="ft-"))
     quick = {"lease_seconds": 2, "janitor_seconds": 0.5, "workers": 2, "api_processes": 1, "log_format": "json"}
     place = {"port": free_port(), "data_dir": folder / "var"}
-    service = BatchService(Settings.model_validate(quick | place | values))
+    service = BatchService(Settings.model_validate(quick | place | chosen_broker() | values))
     try:
         yield service
     finally:
@@ -153,3 +155,16 @@ def service(make_service: Callable[..., Service]) -> Service:
     service.start_janitor()
     service.start_api()
     return service
+
+
+@pytest.fixture
+def make_api(make_settings: Callable[..., Settings], redis_server: RedisServer) -> Iterator[Callable[..., Api]]:
+    """Make the API in this process, with settings of one's own."""
+    with logs_as_before(), contextlib.ExitStack() as stack:
+
+        def make(**values: Any) -> Api:
+            api = Api(make_settings(**values))
+            stack.callback(api.services.waiters.end)
+            return api
+
+        yield make

@@ -13,6 +13,7 @@ from shared.batch import Input
 from shared.errors import JobFinished, StoreUnavailable
 from shared.inputs import Inputs
 from shared.job import Job, Spec, Status, new_job_id
+from shared.owner import DEFAULT_OWNER
 from shared.queue import BATCH
 from shared.records import BatchUnit, Submission
 from shared.registry import PRODUCTION
@@ -57,15 +58,15 @@ class Checks:
             for one in self.registries
         ]
 
-    def send(self, artifact: bytes = MODEL, *, alias: str | None = None) -> str:
-        """The job that checks an artifact of the model `m`."""
+    def send(self, artifact: bytes = MODEL, *, alias: str | None = None, **spec: Any) -> str:
+        """The job that checks an artifact of the model `m`; `spec` is said of it besides."""
         job_id = new_job_id()
         key, sample = (f"{parts_prefix(job_id)}/{part}" for part in ("artifact", "sample"))
         self.storage.put(key, artifact)
         self.storage.put(sample, csv_of(SAMPLE))
         options = RegisterOptions(format="skops", key=key, sample=Input(key=sample, format="csv"), alias=alias)
-        spec = Spec(requested="m", model="m", method="register", register=options)
-        self.store.submit(Submission(id=job_id, spec=spec, alias=None, queue=BATCH, ttl_seconds=600, total=0))
+        about = Spec(requested="m", model="m", method="register", register=options, **spec)
+        self.store.submit(Submission(id=job_id, spec=about, alias=None, queue=BATCH, ttl_seconds=600, total=0))
         return job_id
 
     def pull(self, worker: int = 0) -> BatchUnit | None:
@@ -93,9 +94,11 @@ class Checks:
         self.be_late()
         return job_id
 
-    def read(self, job_id: str) -> Job:
+    def read(self, job_id: str, owner: str = DEFAULT_OWNER) -> Job:
         """The job as it is."""
-        return self.runner.read(job_id)
+        job = self.store.read(job_id, owner=owner)
+        assert job is not None
+        return job
 
     def moves(self, alias: str = PRODUCTION) -> list[tuple[int | None, int, str | None]]:
         """All moves of an alias, the newest first."""

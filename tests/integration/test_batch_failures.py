@@ -2,7 +2,6 @@
 
 import gzip
 import json
-import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,13 +9,15 @@ from typing import Any
 
 import pytest
 
-from shared.errors import StorageFailed
+from shared.batch import MANIFEST_NAME
+from shared.errors import StorageFailed, StorageFull
 from shared.inputs import Inputs
 from shared.job import Status, new_job_id
 from shared.queue import BATCH
 from shared.records import WORKER_LOST, BatchUnit, Submission
 from shared.settings import Settings
 from shared.storage import Storage, part_key
+from tests.disk import Disk
 from tests.integration.batch_files import (
     counts,
     csv_file,
@@ -422,16 +423,40 @@ def test_storage_that_is_away_for_a_moment_loses_no_row(base: Settings, fails_at
     assert [row[0] for row in result_rows(done)[1:]] == ids
 
 
+class FullForManifests(Storage):
+    """Storage that has room for everything but a manifest, which is written last."""
+
+    def put(self, key: str, data: bytes | memoryview) -> None:
+        if key.endswith(MANIFEST_NAME):
+            raise StorageFull
+        super().put(key, data)
+
+
+def test_a_disk_that_is_full_at_the_very_end_keeps_nothing_that_is_not_counted(base: Settings) -> None:
+    runner = Runner(base)
+    job_id = runner.submit(numbered(100), **CSV)
+    full = FullForManifests((base.data_dir / "storage").as_uri())
+    work = BatchWork(
+        runner.store, full, Inputs(base, full), runner.registry, ModelCache(runner.registry, 2**30), lambda _: None,
+        runner.settings,
+    )  # fmt: skip
+
+    done = finish_with(runner, job_id, work.do)
+
+    assert done.job.failure is not None
+    assert (done.job.status, done.job.failure["code"]) == (Status.FAILED, "storage_full")
+    assert files_of(runner, job_id) == ["input"]
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 1 MiB."""
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1m", "none", tmp_path], capture_output=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip("only root may mount a small disk")
+    try:
+        disk = Disk(tmp_path, 2**20)
+    except OSError as error:
+        pytest.skip(f"only root may mount a small disk: {error}")
     yield tmp_path
-    subprocess.run(["umount", tmp_path], check=True)
+    disk.close()
 
 
 def test_a_full_disk_fails_the_job_and_harms_nothing_else(base: Settings, small_disk: Path) -> None:

@@ -146,7 +146,11 @@ def test_a_file_without_a_header_and_with_too_few_columns_is_refused(runner: Run
     assert refusal(done) == (Status.FAILED, "invalid_input", "bad_input")
 
 
-@pytest.mark.parametrize("data", [b"id,x", b"id,x\n", b"\xef\xbb\xbfid,x\r\n\r\n", gzip.compress(b"id,x\n")])
+@pytest.mark.parametrize(
+    "data",
+    [b"id,x", b"id,x\n", b"\xef\xbb\xbfid,x\r\n\r\n", gzip.compress(b"id,x\n")],
+    ids=["no-line-break", "line-break", "byte-order-mark", "gzip"],
+)
 def test_a_header_alone_is_a_file_of_no_rows(runner: Runner, data: bytes) -> None:
     done = runner.run(data, key_column="id")
 

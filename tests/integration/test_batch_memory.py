@@ -17,7 +17,9 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="Only Linux limi
 
 MIB = 2**20
 # A thread's stack counts as its memory, also while it is not used.
-FEW_THREADS = {"api_threads": 8, "max_waiters": 2, "max_event_streams": 2}
+FEW_THREADS = {
+    "api_threads": 12, "max_waiters": 2, "max_event_streams": 2, "max_bodies": 2, "max_uploads": 2, "max_downloads": 2,
+}  # fmt: skip
 HEAD = b"id,note,x\n"
 NOTE = b"n" * 500
 BLOCK_ROWS = 2000
@@ -59,7 +61,8 @@ def digest_of(service: BatchService, path: str) -> str:
 
 
 def test_a_file_that_is_larger_than_the_memory_of_every_process_is_scored() -> None:
-    api_bytes, worker_bytes, size_bytes = 256 * MIB, 450 * MIB, 600 * MIB
+    # A worker needs up to 250 MiB of it; what the allocators reserve beside that differs from run to run.
+    api_bytes, worker_bytes, size_bytes = 256 * MIB, 600 * MIB, 750 * MIB
     count = size_bytes // len(BLOCK) + 1
     expected = hashlib.sha256(b"id,note,prediction\n")
     for _ in range(count):

@@ -363,7 +363,9 @@ def test_sizes_and_checksums_of_the_outputs_verify(runner: Runner, options: dict
     }
 
 
-@pytest.mark.parametrize("data", [numbered(40), gzip.compress(numbered(40)), zstd(numbered(40))])
+@pytest.mark.parametrize(
+    "data", [numbered(40), gzip.compress(numbered(40)), zstd(numbered(40))], ids=["plain", "gzip", "zstd"]
+)
 @pytest.mark.parametrize("written", ["csv", "parquet"])
 def test_outputs_do_not_depend_on_who_did_what_when(runner: Runner, data: bytes, written: str) -> None:
     first, second = (runner.run(data, seed=seed, key_column="id", output_format=written) for seed in (1, 2))

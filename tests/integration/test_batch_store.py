@@ -263,6 +263,25 @@ def test_what_an_ended_job_was_made_of_is_noted_until_it_is_removed(store: JobSt
     assert batches.ended(10) == []
 
 
+def test_a_part_that_comes_after_the_end_of_its_job_is_noted_to_be_removed(
+    store: JobStore, batches: BatchStore
+) -> None:
+    job_id = planned(store, batches, 1)
+    late = pull(batches)
+    lose(store, late.fence)
+    again = pull(batches)
+    while_it_goes_on = (commit(batches, late), batches.ended(10))
+    commit(batches, again)
+    batches.commit_final(pull(batches), Status.SUCCEEDED, {})
+    batches.tidied(job_id)
+
+    counted = commit(batches, late)
+
+    assert while_it_goes_on == (False, [])
+    assert not counted
+    assert batches.ended(10) == [job_id]
+
+
 def test_chunks_of_two_jobs_are_handed_out_in_turn(store: JobStore, batches: BatchStore) -> None:
     first, second = all_planned(store, batches, 4, {}, {})
 

@@ -97,6 +97,20 @@ def test_the_list_has_a_line_a_model(command: Command, registry: Registry) -> No
     assert outcome(command("registry", "list")) == (0, lines, [])
 
 
+def test_the_list_names_the_owner_of_a_model(command: Command, registry: Registry) -> None:
+    registry.hand_over("home", "team-a")
+
+    assert outcome(command("registry", "list")) == (0, ["home: production -> 3; versions 3 2 1; of team-a"], [])
+
+
+def test_a_model_is_given_to_an_owner_and_taken_back(command: Command, registry: Registry) -> None:
+    assert outcome(command("owner", "home", "team-a")) == (0, ["home belongs to team-a"], [])
+    assert registry.owner("home") == (True, "team-a")
+
+    assert outcome(command("owner", "home")) == (0, ["home belongs to nobody in particular"], [])
+    assert registry.owner("home") == (True, None)
+
+
 @pytest.fixture
 def sample(tmp_path: Path) -> Path:
     """A few rows."""
@@ -116,6 +130,28 @@ def test_what_was_warned_of_when_an_artifact_was_loaded_is_told(
     assert (code, len(lines), len(errors)) == (0, 1, 1)
     assert lines[0].startswith("old@1 skops ")
     assert errors[0].startswith("foretell: It was fitted with scikit-learn 1.5.0")
+
+
+def test_a_first_version_has_the_owner_that_is_said_and_later_ones_leave_it(
+    command: Command, registry: Registry, tmp_path: Path, sample: Path
+) -> None:
+    artifact = tmp_path / "new.skops"
+    artifact.write_bytes(MODEL)
+    words = ("register", "new", str(artifact), "--sample", str(sample))
+
+    first, again = command(*words, "--owner", "team-a"), command(*words)
+    other = command(*words, "--owner", "team-b")
+
+    assert (first.returncode, again.returncode) == (0, 0)
+    assert registry.owner("new") == (True, "team-a")
+    assert outcome(other) == (
+        1,
+        [],
+        [
+            "foretell: new is there already and belongs to team-a. Leave --owner out, or say first whose it is: "
+            "python -m worker owner new team-b"
+        ],
+    )
 
 
 def test_a_pickle_without_a_sample_is_not_loaded(command: Command, registry: Registry, tmp_path: Path) -> None:
@@ -163,6 +199,9 @@ def test_a_rebuild_names_what_is_damaged_and_does_the_rest(
         pytest.param(("unalias", "home", "canary"), "no version or alias 'canary'", id="unknown-alias"),
         pytest.param(("rollback", "hom"), "There is no model 'hom'", id="unknown-rollback"),
         pytest.param(("register", "home", "nowhere.skops"), "nowhere.skops", id="no-artifact"),
+        pytest.param(("register", "x", "nowhere.skops", "--owner", "Team A"), "An owner has", id="no-owner"),
+        pytest.param(("owner", "hom", "team-a"), "There is no model 'hom'", id="unknown-owned"),
+        pytest.param(("owner", "home", "Team A"), "An owner has", id="no-owner-to-hand-over-to"),
     ],
 )
 def test_what_cannot_be_done_is_one_line_on_standard_error(

@@ -13,7 +13,9 @@ import pytest
 
 from deploy.commands import root
 from shared.queue import ONLINE
+from tests.bells import put, take
 from tests.integration.conftest import Service
+from tests.integration.test_metrics import samples
 from tests.models import FINE, KILL, SEGFAULT, SLOW
 from tests.processes import clean_environment
 from tests.wait import until
@@ -75,6 +77,15 @@ def test_a_job_that_crashes_its_worker_takes_no_other_with_it(service: Service) 
         assert job["failure"]["code"] == "worker_lost"
         assert job["attempt"] == service.settings.max_attempts
         assert job["counts"] == {"total": 1, "pending": 0, "succeeded": 0, "failed": 0, "skipped": 1}
+    counted_once(service, succeeded=len(good), failed=2)
+
+
+def counted_once(service: Service, **ended: int) -> None:
+    """Each job that ended was counted once, whoever died meanwhile, and so were the leases of those that died."""
+    told = samples(service.http("GET", "/metrics").body.decode())
+    jobs = {dict(labels)["status"]: number for (name, labels), number in told.items() if name == "jobs_ended_total"}
+    assert jobs == ended
+    assert told["leases_expired_total", (("queue", ONLINE),)] > told["units_retried_total", (("queue", ONLINE),)] > 0
 
 
 def test_a_job_that_never_ends_is_ended(make_service: Callable[..., Service]) -> None:
@@ -95,12 +106,15 @@ def test_an_api_killed_between_record_and_doorbell_loses_no_job(service: Service
     script = """
 import os, signal
 from api.services import build_services
-from api.submission import draft, submit
+from api.access import anybody
+from api.submission import Origin, draft, submit
 from api.wire import JobRequest
 from shared.settings import load_settings
-services = build_services(load_settings())
+settings = load_settings()
+services = build_services(settings)
+origin = Origin(request_id="r", traceparent=None, key=None, target=(), caller=anybody(settings))
 services.doorbell.ring = lambda queue: os.kill(os.getpid(), signal.SIGKILL)
-drafted = draft(services, JobRequest(model="moody", instances=[[21.0]]), request_id="r", traceparent=None)
+drafted = draft(services, JobRequest(model="moody", instances=[[21.0]]), origin)
 print(drafted.id, flush=True)
 submit(services, drafted, lambda: drafted)
 print("the doorbell was not rung", flush=True)
@@ -186,17 +200,13 @@ def test_a_redis_that_halts_for_twenty_seconds_is_503_and_then_forgotten(service
     assert service.http("POST", "/jobs", {"model": "moody", "instances": [[FINE]]}, Prefer="wait=30").status == 200
 
 
-def broker_queue(service: Service) -> str:
-    return f"{service.settings.redis_prefix}:celery:{ONLINE}"
-
-
 def test_every_celery_message_may_be_lost(make_service: Callable[..., Service]) -> None:
     service = make_service()
     service.start_api()
     values = [FINE + 20 + number for number in range(30)]
     job_ids = [service.http.submit("moody", [[value]])["id"] for value in values]
 
-    assert service.redis.client.delete(broker_queue(service)) == 1
+    assert len(take(service.settings, ONLINE)) == 1
     service.start_worker()
     service.start_janitor()
 
@@ -209,8 +219,8 @@ def test_every_celery_message_may_come_many_times(make_service: Callable[..., Se
     values = [SLOW + 0.05 + number / 1000 for number in range(30)]
     job_ids = [service.http.submit("moody", [[value]])["id"] for value in values]
 
-    (message,) = service.redis.client.lrange(broker_queue(service), 0, -1)
-    service.redis.client.rpush(broker_queue(service), *[message] * 50)
+    (message,) = take(service.settings, ONLINE)
+    put(service.settings, ONLINE, message, 51)
     service.start_worker()
     service.start_worker()
 

@@ -38,6 +38,7 @@ def submission(rows: int = 1, *, model: str = "m", **more: Any) -> Submission:
         sha256="0" * 64,
         method="predict",
         priority=more.pop("priority", "normal"),
+        owner=more.pop("owner", "default"),
     )
     values = {"alias": None, "queue": ONLINE, "ttl_seconds": 60} | more
     return Submission(id=new_job_id(), spec=spec, rows=orjson.dumps([[1.0]] * rows), total=rows, **values)

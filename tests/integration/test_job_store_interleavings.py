@@ -24,6 +24,7 @@ from hypothesis.stateful import (
 from shared.connection import Connections
 from shared.errors import JobFinished
 from shared.job import TRANSITIONS, Job, Status, new_job_id
+from shared.owner import DEFAULT_OWNER
 from shared.queue import ONLINE
 from shared.records import WORKER_LOST, Outcome, Unit
 from shared.settings import Settings
@@ -56,6 +57,7 @@ class Jobs(RuleBasedStateMachine):
         self.store.connections.client.script_flush()
         announce_models(self.store.connections.client, self.store._settings)
         self.totals: dict[str, int] = {}
+        self.owners: dict[str, str] = {}
         self.last: dict[str, Job] = {}
         self.results: dict[str, bytes] = {}
 
@@ -63,15 +65,17 @@ class Jobs(RuleBasedStateMachine):
         rows=st.integers(1, 5),
         model=st.sampled_from("ab"),
         priority=st.sampled_from(["high", "normal", "low"]),
+        owner=st.sampled_from([DEFAULT_OWNER, "red", "blue"]),
         twice=st.booleans(),
     )
-    def submit(self, rows: int, model: str, priority: str, twice: bool) -> None:
-        job = submission(rows, model=model, priority=priority)
+    def submit(self, rows: int, model: str, priority: str, owner: str, twice: bool) -> None:
+        job = submission(rows, model=model, priority=priority, owner=owner)
         accepted = self.store.submit(job)
         assert accepted.created
         if twice:
             assert not self.store.submit(job).created
         self.totals[job.id] = rows
+        self.owners[job.id] = owner
 
     @rule(target=units, worker=st.sampled_from(["one", "two"]))
     def pull(self, worker: str) -> Unit:
@@ -122,7 +126,7 @@ class Jobs(RuleBasedStateMachine):
         if self.totals:
             job_id = list(self.totals)[index % len(self.totals)]
             try:
-                self.store.cancel(job_id)
+                self.store.cancel(job_id, owner=self.owners[job_id])
             except JobFinished:
                 assert self.last[job_id].done
 
@@ -152,8 +156,28 @@ class Jobs(RuleBasedStateMachine):
             assert job.attempt <= 3
             self.follows(job)
         self.last = {job_id: job for job_id, job in jobs.items() if job is not None}
+        self.owners_take_turns()
+
+    def owners_take_turns(self) -> None:
+        """Who has jobs that wait stands in line, in every lane where they do, and nobody else; what is used adds up."""
+        client, base = self.store.connections.client, self.store.keys.base
+        waiting: set[tuple[str, str]] = set()
+        for key in client.keys(f"{base}lane:*"):
+            lane, _, owner = key.decode().removeprefix(f"{base}lane:").partition(":")
+            waiting.add((lane, owner or DEFAULT_OWNER))
         ready = {member.decode() for member in client.zrange(f"{base}ready:{ONLINE}", 0, -1)}
-        assert ready == {key.decode().removeprefix(f"{base}lane:") for key in client.keys(f"{base}lane:*")}
+        assert ready == {owner for _, owner in waiting}
+        for owner in (DEFAULT_OWNER, "red", "blue"):
+            of = "" if owner == DEFAULT_OWNER else f":{owner}"
+            work = {lane.decode() for lane in client.zrange(f"{base}work:{ONLINE}{of}", 0, -1)}
+            assert work == {lane for lane, waits in waiting if waits == owner}
+            mine = [job for job_id, job in self.last.items() if self.owners[job_id] == owner and not job.done]
+            used = {name: int(count) for name, count in client.hgetall(f"{base}usage{of}").items()}
+            assert used.get(b"jobs", 0) == len(mine)
+            assert used.get(b"rows", 0) == sum(job.counts.total or 0 for job in mine)
+        for lane in {lane for lane, _ in waiting} | {"a@1", "b@1"}:
+            sharers = {owner.decode() for owner in client.zrange(f"{base}sharers:{lane}", 0, -1)}
+            assert sharers == {owner for other, owner in waiting if other == lane}
 
     def follows(self, job: Job) -> None:
         """A job moves forward only, and what is final stays."""

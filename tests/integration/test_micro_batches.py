@@ -1,12 +1,29 @@
 """What one job of a micro-batch does to its neighbours: nothing."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from tests.conftest import quick_settings
 from tests.integration.conftest import Service
+from tests.kept import short_folder
 from tests.models import EXIT, FINE, INFINITE, MEMORY, RAISE, SHORT, SLOW, register_moody
 from tests.wait import until
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[Service]:
+    """A service with all its processes, one of each, that the tests share."""
+    with short_folder() as folder:
+        service = Service(quick_settings(folder))
+        try:
+            service.start_worker()
+            service.start_janitor()
+            service.start_api()
+            yield service
+        finally:
+            service.stop()
 
 
 def test_a_bad_row_fails_alone_among_its_neighbours(service: Service) -> None:

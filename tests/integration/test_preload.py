@@ -14,14 +14,14 @@ from sklearn.dummy import DummyRegressor
 
 from shared.connection import Connections
 from shared.keys import Keys
-from shared.registry import ANY, PRODUCTION, Move, Registry
+from shared.registry import ANY, PRODUCTION, Manifest, Move, Registry
 from shared.residence import FRESH_SECONDS, Residence, Resident
 from shared.settings import Settings
 from shared.storage import artifact_key
 from tests.models import registry_of
 from tests.processes import RedisServer
 from tests.wait import until
-from worker.model_cache import LoadedModel, ModelCache
+from worker.model_cache import LoadedModel, ModelCache, bytes_of
 from worker.preload import Preloader
 from worker.registration import register
 
@@ -264,22 +264,21 @@ def test_the_clock_of_a_machine_does_not_say_whether_its_process_was_heard_of_la
     assert [resident.worker for resident in residence.residents()] == ["there:1"]
 
 
-def forest_sample() -> tuple[Any, pa.Table]:
+def register_forest(registry: Registry, **more: Any) -> tuple[Any, Manifest]:
+    """A forest of three columns, and its first version."""
     from sklearn.ensemble import RandomForestRegressor
 
     columns = np.random.default_rng(0).normal(size=(150, 3))
     sample = pa.table({name: columns[:, place] for place, name in enumerate("abc")})
-    return RandomForestRegressor(20, random_state=0).fit(columns, columns[:, 0] * 2), sample
+    forest, file = RandomForestRegressor(20, random_state=0).fit(columns, columns[:, 0] * 2), io.BytesIO()
+    joblib.dump(forest, file)
+    return forest, register(registry, "rooms", file.getvalue(), format="joblib", sample=sample, **more)
 
 
 def test_an_accelerated_version_is_registered_with_its_graph_and_loaded_with_it(
     settings: Settings, registry: Registry, cache: ModelCache
 ) -> None:
-    estimator, sample = forest_sample()
-    file = io.BytesIO()
-    joblib.dump(estimator, file)
-
-    manifest = register(registry, "rooms", file.getvalue(), format="joblib", sample=sample, accelerate="onnx")
+    estimator, manifest = register_forest(registry, accelerate="onnx")
     model = cache.get("rooms", 1)
 
     assert manifest.accelerated["used"], manifest.accelerated["reason"]
@@ -289,6 +288,28 @@ def test_an_accelerated_version_is_registered_with_its_graph_and_loaded_with_it(
     rows = np.array([[0.1, 0.2, 0.3]])
     np.testing.assert_allclose(model.estimator.predict(rows), estimator.predict(rows), rtol=1e-5)
     assert manifest.profile["rows"] == 150
+
+
+def test_a_forest_is_loaded_with_its_exact_form_which_counts_in_the_budget(
+    settings: Settings, registry: Registry, cache: ModelCache
+) -> None:
+    estimator, manifest = register_forest(registry)
+    model = cache.get("rooms", 1)
+
+    described = manifest.accelerated
+    assert (described["wanted"], described["used"], described["form"]) == ("auto", True, "treelite"), described
+    assert (type(model.estimator).__name__, model.warnings) == ("Accelerated", ())
+    assert manifest.stored_bytes == manifest.size_bytes  # nothing else is stored
+    assert bytes_of(manifest) == max(manifest.size_bytes, manifest.memory_bytes) + described["size_bytes"]
+    rows = np.random.default_rng(1).normal(size=(40, 3))
+    np.testing.assert_array_equal(model.estimator.predict(rows), estimator.predict(rows))
+
+
+def test_a_forest_that_shall_not_be_accelerated_is_not(registry: Registry, cache: ModelCache) -> None:
+    _, manifest = register_forest(registry, accelerate="off")
+
+    assert manifest.accelerated == {}
+    assert type(cache.get("rooms", 1).estimator).__name__ == "RandomForestRegressor"
 
 
 def test_a_version_that_is_not_accelerated_says_why(registry: Registry, cache: ModelCache) -> None:

@@ -12,11 +12,12 @@ from shared.batch_store import BatchStore
 from shared.drift import Drift
 from shared.errors import JobFinished, ModelNotFound, ScheduleNotFound, StorageFailed, VersionInUse
 from shared.job import Status, new_job_id
-from shared.queue import BATCH, TRAIN
+from shared.queue import BATCH, ONLINE, TRAIN
 from shared.records import AliasMoved, Outcome, Submission
 from shared.registry import Registry
 from shared.schedule import DriftPolicy, Schedule
 from shared.schedules import Schedules
+from shared.schema import SCHEMA
 from shared.settings import Settings
 from shared.storage import Storage, aliases_key, artifact_key, version_prefix
 from shared.store import JobStore
@@ -154,6 +155,38 @@ def test_a_version_that_a_waiting_job_needs_stays_until_the_job_ends(
         registry.delete("home", 1)
 
     store.cancel(job.id)
+    registry.delete("home", 1)
+
+
+@pytest.mark.parametrize("whole", [False, True], ids=["version", "model"])
+def test_of_jobs_of_other_owners_only_their_number_is_told(registry: Registry, store: JobStore, whole: bool) -> None:
+    mine, theirs = (
+        store.submit(replace(job, spec=replace(job.spec, owner=owner))).id
+        for job, owner in ((file_job(), "team-a"), (file_job(), "team-b"))
+    )
+
+    def refusal(told: str) -> str:
+        with pytest.raises(VersionInUse) as refused:
+            registry.delete_model("home", told=told) if whole else registry.delete("home", 1, told=told)
+        return refused.value.message
+
+    assert f"job {mine}, 1 over files or of training are other owners'" in refusal("team-a")
+    assert theirs not in refusal("team-a")
+    assert "2 over files" in refusal("team-c")
+    assert mine in refusal("")
+    assert theirs in refusal("")
+
+
+def test_a_version_stays_while_a_job_waits_aside_for_a_newer_worker(registry: Registry, store: JobStore) -> None:
+    job = small_job()
+    job_id = store.submit(replace(job, spec=replace(job.spec, schema=SCHEMA + 1))).id
+    assert pull(store) is None
+    assert store.connections.client.zrange(f"{store.keys.base}aside:{ONLINE}", 0, -1) == [job_id.encode()]
+
+    with pytest.raises(VersionInUse, match="1 wait and 0 micro-batches run"):
+        registry.delete("home", 1)
+
+    store.cancel(job_id)
     registry.delete("home", 1)
 
 

@@ -18,6 +18,8 @@ from shared.schedules import Schedules
 from shared.settings import Settings
 from shared.storage import Storage
 from shared.store import JobStore
+from shared.webhooks import Webhooks
+from tests.conftest import CaptureLogs
 from tests.models import register_moody, registry_of
 from tests.processes import RedisServer
 from worker.basis import basis_of, has_made
@@ -25,6 +27,7 @@ from worker.schedules import Scheduler, submitter, surroundings
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 DUE = START + timedelta(hours=3)
+RECEIVER = "https://93.184.216.34/foretell"
 
 
 @dataclass
@@ -41,9 +44,15 @@ class Place:
         """One of any number."""
         storage, registry = Storage.of(self.settings), registry_of(self.settings)
         files, inputs = Files(self.store, self.settings), Inputs(self.settings, storage)
-        submit = submitter(self.store, registry, files, inputs, self.rung.append, self.settings)
+        submit = submitter(self.store, registry, files, inputs, self.webhooks, self.rung.append, self.settings)
         around = surroundings(self.store, registry, submit, basis_of(registry, files, inputs))
         return Scheduler(self.schedules, around, self.settings)
+
+    @property
+    def webhooks(self) -> Webhooks:
+        """Of which one may wait."""
+        settings = self.settings.model_copy(update={"max_waiting_webhooks": 1})
+        return Webhooks(self.store.connections, self.store.keys, settings)
 
     def keep(self, *, cron: str | None = "0 3 * * *", when_drifted: DriftPolicy | None = None, **more: Any) -> None:
         """Keep the schedule; `more` is said of the training."""
@@ -82,6 +91,22 @@ def test_a_schedule_submits_a_train_job(place: Place) -> None:
     assert job.spec.request_id == f"schedule:moody:{DUE.timestamp() * 1000:.0f}"
     assert place.schedules.get("moody").job_id == job.id
     assert place.rung == [TRAIN]
+
+
+def test_the_jobs_of_a_schedule_are_those_of_its_owner_and_name_who_wanted_them(place: Place) -> None:
+    train = {"input": {"uri": place.data.as_uri()}, "target": "y"}
+    said: dict[str, Any] = {"owner": "team-a", "submitted_by": "nightly (team-a)", "any_model": True}
+    schedule = Schedule(cron="0 3 * * *", time_zone="UTC", when_drifted=None, enabled=True, train=train, **said)
+    place.schedules.put("moody", schedule)
+    place.schedules.save("moody")
+    place.store.connections.client.delete(place.store.keys.schedule("moody"))
+    place.schedules.rebuild(["moody"])
+
+    place.scheduler().run(DUE)
+
+    (job,) = place.store.page(owner="team-a", limit=10)[0]
+    assert {name: getattr(job.spec, name) for name in said} == said
+    assert place.jobs() == []
 
 
 def test_schedulers_that_are_at_it_together_submit_one_job(place: Place) -> None:
@@ -143,7 +168,7 @@ def test_a_basis_is_another_when_file_options_or_champion_are(
     def basis() -> str | None:
         registry, storage = registry_of(place.settings), Storage.of(place.settings)
         told = basis_of(registry, Files(place.store, place.settings), Inputs(place.settings, storage))
-        return told("moody", place.schedules.get("moody").schedule.train)
+        return told("moody", place.schedules.get("moody").schedule)
 
     before = basis()
     change(place)
@@ -205,6 +230,41 @@ def test_a_full_queue_delays_a_run_and_does_not_lose_it(place: Place) -> None:
     assert refused is not None
     assert refused.code == "queue_full"
     assert len(place.jobs()) == 2
+
+
+def test_a_run_whose_end_could_not_be_told_waits_until_fewer_webhooks_do(
+    place: Place, capture_logs: CaptureLogs
+) -> None:
+    place.keep(webhook={"url": RECEIVER})
+    place.webhooks.put("default", RECEIVER, "webhook.test", b"{}")
+    scheduler = place.scheduler()
+
+    with capture_logs() as logged:
+        scheduler.run(DUE)
+        scheduler.run(DUE + timedelta(seconds=1))
+    refused, jobs = place.schedules.get("moody").last_run, place.jobs()
+    place.store.connections.client.delete(f"{place.store.keys.base}deliveries:default")
+    scheduler.run(DUE + timedelta(seconds=2))
+
+    assert refused is not None
+    assert (refused.code, refused.job_id, jobs) == ("limit_reached", None, [])
+    assert "webhooks wait" in (refused.message or "")
+    assert [(line["event"], line["code"]) for line in logged] == [("schedule.not_started", "limit_reached")]
+    assert len(place.jobs()) == 1
+
+
+def test_a_run_that_was_submitted_already_is_noted_although_too_many_webhooks_wait(place: Place) -> None:
+    place.keep(webhook={"url": RECEIVER})
+    place.scheduler().run(DUE)
+    (job,) = place.jobs()
+    place.schedules.delete("moody")  # as if nothing of it had been noted
+    place.store.connections.client.delete(place.store.keys.schedule("moody"))
+    place.keep(webhook={"url": RECEIVER})
+    place.webhooks.put("default", RECEIVER, "webhook.test", b"{}")
+
+    place.scheduler().run(DUE)
+
+    assert place.schedules.get("moody").job_id == job.id
 
 
 @pytest.mark.parametrize(("version", "jobs"), [pytest.param(1, 1, id="production"), pytest.param(7, 0, id="another")])

@@ -52,11 +52,11 @@ class Service:
     submitted: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def submit(self, model: str, body: dict[str, Any], idempotency: tuple[str, str], request_id: str) -> str:
+    def submit(self, model: str, schedule: Schedule, idempotency: tuple[str, str], request_id: str) -> str:
         with self.lock:
             if self.refusals:
                 raise self.refusals.pop(0)
-            self.submitted.append((model, body))
+            self.submitted.append((model, schedule.train))
             return self.jobs.setdefault(idempotency[0], f"job of {request_id}")
 
     def window(self, *, drifted: bool | None = True, version: int = 1) -> None:

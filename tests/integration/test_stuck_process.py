@@ -19,7 +19,8 @@ from worker.lease import LeaseKeeper
 store = SimpleNamespace(renew=lambda fence: frozenset())
 usual_seconds, own_seconds = float(sys.argv[3]), float(sys.argv[4]) or None
 keeper = LeaseKeeper(store, print, lease_seconds=0.2, timeout_seconds=usual_seconds)
-with keeper.keep(SimpleNamespace(fence="1", lane="", job_ids=("a",)), timeout_seconds=own_seconds):
+with keeper.keep(SimpleNamespace(fence="1", lane="", job_ids=("a",))):
+    keeper.progressed(timeout_seconds=own_seconds)
     for _ in range(int(sys.argv[1])):
         time.sleep(0.05)
         keeper.progressed()
@@ -33,10 +34,10 @@ print("done")
     ("steps", "stuck_micros", "seconds", "exit_code"),
     [
         pytest.param(0, 60_000_000, (0.4, 0), -signal.SIGALRM, id="stuck"),
-        pytest.param(30, 60_000_000, (0.4, 0), -signal.SIGALRM, id="stuck-later"),
-        pytest.param(30, 0, (0.4, 0), 0, id="slow-but-not-stuck"),
+        pytest.param(40, 60_000_000, (1, 0), -signal.SIGALRM, id="stuck-later"),
+        pytest.param(40, 0, (1, 0), 0, id="slow-but-not-stuck"),
         pytest.param(0, 60_000_000, (600, 0.4), -signal.SIGALRM, id="stuck-in-a-unit-with-less-time"),
-        pytest.param(30, 60_000_000, (600, 0.4), -signal.SIGALRM, id="stuck-later-in-a-unit-with-less-time"),
+        pytest.param(40, 60_000_000, (600, 1), -signal.SIGALRM, id="stuck-later-in-a-unit-with-less-time"),
         pytest.param(0, 1_000_000, (0.4, 600), 0, id="not-stuck-in-a-unit-with-more-time"),
     ],
 )

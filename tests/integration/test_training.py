@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 from sklearn.base import BaseEstimator
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris, load_wine
+from sklearn.ensemble import RandomForestRegressor
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
@@ -66,6 +67,21 @@ def test_a_challenger_that_is_really_better_takes_production(diabetes: TrainRunn
     assert gate_of(job)["passed"]
     assert gate_of(job)["low"] > 0
     assert diabetes.production("diabetes") == 2
+
+
+@pytest.mark.parametrize(
+    ("parents", "wanted"),
+    [pytest.param({}, "auto", id="by-itself"), pytest.param({"accelerate": "off"}, None, id="off")],
+)
+def test_a_challenger_is_accelerated_as_its_parent_was_to_be(
+    runner: TrainRunner, parents: dict[str, Any], wanted: str | None
+) -> None:
+    estimator = RandomForestRegressor(10, random_state=0).fit(*arrays_of(DIABETES))
+    runner.register("forest", estimator, features_of(DIABETES).slice(0, 50), **parents)
+
+    version = runner.version(runner.run("forest", DIABETES, target="target"))
+
+    assert (version.accelerated.get("wanted"), version.accelerated.get("used")) == (wanted, wanted and True)
 
 
 def test_a_challenger_that_is_worse_is_kept_and_changes_nothing(runner: TrainRunner) -> None:

@@ -20,6 +20,7 @@ from tests.integration.conftest import Service
 from tests.integration.fits import ALL_ROWS, RAISES, Fits, Scripted
 from tests.integration.train_runner import TrainRunner, arrays_of, features_of, labelled
 from tests.processes import free_port
+from tests.rabbitmq import chosen_broker
 from tests.wait import until
 
 DIABETES = labelled(load_diabetes(as_frame=True))
@@ -95,7 +96,8 @@ def train_service(**values: Any) -> Iterator[TrainService]:
     """A service for trainings with a folder of its own."""
     folder = Path(tempfile.mkdtemp(prefix="ft-"))
     quick = {"lease_seconds": 2, "janitor_seconds": 0.5, "workers": 2, "log_format": "json"}
-    service = Service(Settings.model_validate(quick | {"port": free_port(), "data_dir": folder / "var"} | values))
+    place = {"port": free_port(), "data_dir": folder / "var"}
+    service = Service(Settings.model_validate(quick | place | chosen_broker() | values))
     try:
         yield TrainService(service)
     finally:

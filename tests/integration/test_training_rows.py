@@ -819,3 +819,17 @@ def test_a_target_with_gaps_in_the_features_goes_to_who_takes_them(diabetes: Tra
 
     assert job.status == Status.PARTIALLY_SUCCEEDED
     assert [(error["row"], error["column"]) for error in diabetes.errors_of(job)] == [(11, "bmi")]
+
+
+@pytest.mark.usefixtures("redis_server")
+@pytest.mark.parametrize("format", ["csv", "ndjson", "parquet"])
+@pytest.mark.parametrize(("most", "code"), [(441, "too_many_rows"), (442, None)], ids=["too-many", "as-many-as-may-be"])
+def test_a_training_over_too_many_rows_fails_and_is_fitted_on_none(
+    settings: Settings, format: str, most: int, code: str | None
+) -> None:
+    runner = with_ridge(TrainRunner(settings.model_copy(update={"max_file_rows": most})))
+
+    job = runner.run("diabetes", encoded(DIABETES, format, None), target="target")
+
+    assert (job.failure or {}).get("code") == code
+    assert job.status == (Status.SUCCEEDED if code is None else Status.FAILED)

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import signal
+import subprocess
 import sys
 import uuid
 from collections.abc import Mapping, Sequence
@@ -16,9 +17,11 @@ import joblib
 import psutil
 import pyarrow as pa
 
+from deploy.commands import root
 from shared.settings import Settings
 from tests.models import registry_of
 from tests.processes import Answer, Http, Process, clean_environment, free_port, start_service
+from tests.rabbitmq import chosen_broker
 from tests.system.estimators import KNOWN_TEXT, Gate, Lookup
 from tests.wait import until
 from worker.registration import register
@@ -34,9 +37,10 @@ def quick_settings(data_dir: Path, **values: Any) -> Settings:
         "workers": 2,
         "lease_seconds": 2,
         "janitor_seconds": 0.5,
+        "metrics_seconds": 0.5,
         "log_format": "json",
     }
-    return Settings.model_validate(quick | values)
+    return Settings.model_validate(quick | chosen_broker() | values)
 
 
 class Service:
@@ -57,8 +61,9 @@ class Service:
         return processes_of(self.settings)
 
     def logged(self) -> list[dict[str, Any]]:
-        """The structured lines of its log, oldest first."""
-        return [json.loads(line) for line in self.process.text().splitlines() if line.startswith("{")]
+        """The structured lines of its log, oldest first; without one that is just being written."""
+        lines = self.process.text().splitlines(keepends=True)
+        return [json.loads(line) for line in lines if line.startswith("{") and line.endswith("\n")]
 
     def ready(self) -> bool:
         """Whether it says that jobs can be done."""
@@ -77,6 +82,19 @@ def start_unready(settings: Settings) -> Process:
     process = Process([sys.executable, "-m", "deploy"], clean_environment(settings), log)
     until(lambda: process.children() or process.popen.poll() is not None, what="the first child is started")
     return process
+
+
+def run_command(settings: Settings, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """`python -m deploy ...` with these settings, to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "deploy", *arguments],
+        env=clean_environment(settings),
+        cwd=root(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
 
 
 def processes_of(settings: Settings) -> list[psutil.Process]:
@@ -124,6 +142,11 @@ class Barrier:
         self._http = http
         self._folder = folder
         self._jobs: dict[str, Path] = {}
+
+    @property
+    def gates(self) -> list[Path]:
+        """The files that its jobs wait for."""
+        return list(self._jobs.values())
 
     def submit(self, **more: Any) -> Job:
         """A job that does not end before it is let through."""
@@ -186,10 +209,10 @@ class HeldFile:
 
     def __init__(self, http: Http, folder: Path) -> None:
         self._http = http
-        self._gate = folder / f"gate-{uuid.uuid4().hex}"
+        self.gate = folder / f"gate-{uuid.uuid4().hex}"
         self._job_ids: list[str] = []
         padding = "x" * 900_000
-        paths = ["/"] * self.AT_ONCE + [str(self._gate)] * (self.ROWS - self.AT_ONCE)
+        paths = ["/"] * self.AT_ONCE + [str(self.gate)] * (self.ROWS - self.AT_ONCE)
         self.data = "\n".join(["path,padding", *(f"{path},{padding}" for path in paths)]).encode()
 
     def submit(self, **query: Any) -> Job:
@@ -213,7 +236,7 @@ class HeldFile:
 
     def let_through(self) -> None:
         """Let it be scored to its end."""
-        self._gate.touch()
+        self.gate.touch()
 
     def end(self) -> None:
         """See that no job holds a process any more."""

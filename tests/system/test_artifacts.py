@@ -23,8 +23,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from examples.small_network import network, predicted
+from tests.kept import Kept, short_folder, started_again
 from tests.processes import Answer, Http
-from tests.system.conftest import Kept, short_folder, started_again
 from tests.system.estimators import Deadly
 from tests.system.service import Service, files_below
 from tests.system.test_openapi import faults
@@ -184,6 +184,15 @@ def test_what_accelerate_came_to_is_in_the_version(http: Http, model: str) -> No
     assert answer.status == 201, answer.body
     assert (answer.json["accelerated"]["wanted"], type(answer.json["accelerated"]["used"])) == ("onnx", bool)
     assert answer.json["accelerated"]["reason"]
+
+
+def test_what_is_no_tree_ensemble_is_left_alone_unless_it_is_asked_for(http: Http, model: str) -> None:
+    answers = [send(http, model, SKOPS), send(http, model, SKOPS, accelerate="off")]
+
+    chosen, off = [answer.json["accelerated"] for answer in answers]
+    assert (chosen["wanted"], chosen["used"]) == ("auto", False)
+    assert "LogisticRegression is none of the tree ensembles" in chosen["reason"]
+    assert off == {}
 
 
 def test_a_key_that_is_sent_twice_makes_one_version(http: Http, model: str) -> None:

@@ -9,7 +9,9 @@ from typing import Any
 import joblib
 import numpy as np
 import pytest
-from sklearn.ensemble import RandomForestClassifier
+from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from deploy.commands import root
 from examples.small_network import network, predicted
@@ -81,6 +83,27 @@ def test_an_accelerated_forest_gives_the_forests_labels_and_the_manifest_says_so
     assert accelerated["used"], accelerated["reason"]
     manifest = http("GET", f"/jobs/{scored['id']}/manifest").json
     assert manifest["model"]["accelerated"] == accelerated
+
+
+def test_a_forest_in_a_pipeline_is_accelerated_by_itself_and_answers_the_very_same(
+    service: Service, http: Http, folder: Path
+) -> None:
+    target = np.c_[ROWS[:, 0] * 3, ROWS[:, 1]]
+    pipeline = make_pipeline(StandardScaler(), RandomForestRegressor(50, random_state=0)).fit(ROWS, target)
+    path, sample = folder / "pipeline.joblib", folder / "sample.csv"
+    joblib.dump(pipeline, path)
+    sample.write_text(csv_of(ROWS, "a,b,c,d"))
+    name = registered(service, path, "--sample", str(sample))
+    fresh = np.random.default_rng(1).normal(size=(30_000, 4))  # in slices of more rows than the form pays for
+
+    job = http.done(http.submit(name, fresh[:40].tolist())["id"])
+    scored = scored_file(http, csv_of(fresh, "a,b,c,d").encode(), model=name)
+
+    accelerated = http("GET", f"/models/{name}/versions/1").json["accelerated"]
+    assert (accelerated["wanted"], accelerated["used"], accelerated["form"]) == ("auto", True, "treelite"), accelerated
+    own = pipeline.predict(fresh)
+    assert job["result"]["predictions"] == own[:40].tolist()
+    assert list(map(float, column(http, scored, "prediction_0"))) == own[:, 0].tolist()
 
 
 @pytest.mark.parametrize(

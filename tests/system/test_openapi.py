@@ -10,6 +10,7 @@ import pytest
 
 from examples.small_network import network
 from tests.processes import Answer, Http
+from tests.system.access import batch_of
 from tests.system.rows import LINEAR
 from tests.system.service import Barrier, Service
 from tests.system.trainings import labelled, line
@@ -32,6 +33,8 @@ class Call:
     name: str = "linear"
     version: str = "1"
     alias: str = "production"
+    delivery: str = "nobody"
+    content: str = "nobody"
     query: str = ""
     body: Any = None
     raw: bytes | None = None
@@ -46,7 +49,9 @@ class Call:
         """The answer."""
         path = self.path.format(
             job_id=jobs.get(self.job, self.job), name=jobs.get(self.name, self.name), version=self.version,
-            alias=self.alias, file_id="nobody",
+            batch_id=jobs.get(self.job, self.job), content_id=jobs.get(self.content, self.content),
+            member=self.version, alias=self.alias, file_id="nobody", key_id="nobody",
+            delivery_id=jobs.get(self.delivery, self.delivery),
         )  # fmt: skip
         return http(self.method, path + self.query, self.body, raw=self.raw, **self.headers)
 
@@ -54,6 +59,19 @@ class Call:
 JOB = "/jobs/{job_id}"
 MODEL = "/models/{name}"
 ALIAS = f"{MODEL}/aliases/{{alias}}"
+DELIVERY = "/webhooks/deliveries/{delivery_id}"
+V1_FILE = "/v1/files/{content_id}"
+V1_BATCH = "/v1/batches/{batch_id}"
+BATCH = {"input_file_id": "nobody", "endpoint": "/v1/predictions", "completion_window": "24h"}
+FORM = (
+    b'--b\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nbatch\r\n'
+    b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.jsonl"\r\n\r\n{}\r\n--b--\r\n'
+)
+MULTIPART = {"Content_Type": "multipart/form-data; boundary=b"}
+V2_MODEL = "/v2/models/{name}"
+V2_VERSION = f"{V2_MODEL}/versions/{{member}}"
+TENSOR = {"name": "input", "datatype": "FP64", "shape": [1, 3], "data": LINEAR}
+ASYNC = {"Prefer": "respond-async"}
 CSV = {"Content_Type": "text/csv"}
 ONNX = {"Content_Type": "application/onnx"}
 CALLS = [
@@ -136,11 +154,74 @@ CALLS = [
     Call(method="DELETE", path=f"{MODEL}/versions/{{version}}", status=409, name="own", version="3"),
     Call(method="DELETE", path=MODEL, status=204, name="removed"),
     Call(method="DELETE", path=MODEL, status=404, name="nobody"),
+    # A key would shut out all others of this service; tests/system/test_access.py makes them.
+    Call(method="GET", path="/keys", status=200),
+    Call(method="POST", path="/keys", status=422, body={"name": "k", "scopes": ["everything"]}),
+    Call(method="GET", path="/keys/{key_id}", status=404),
+    Call(method="POST", path="/keys/{key_id}/rotate", status=404, body={"overlap_seconds": 0}),
+    Call(method="DELETE", path="/keys/{key_id}", status=404),
+    Call(method="GET", path="/limits", status=200),
+    Call(method="GET", path="/overview", status=200),
+    Call(method="GET", path="/metrics", status=200),
+    Call(method="GET", path="/whoami", status=200),
+    Call(method="GET", path="/overview", status=200, headers={"If_None_Match": "*"}),
+    Call(method="POST", path="/webhooks/secret", status=201),
+    Call(method="GET", path="/webhooks", status=200),
+    Call(method="POST", path="/webhooks/test", status=202, body={"url": "https://nobody.invalid/"}),
+    Call(method="POST", path="/webhooks/test", status=422, body={"url": "https://127.0.0.1/"}),
+    Call(method="GET", path="/webhooks/deliveries", status=200),
+    Call(method="GET", path="/webhooks/deliveries", status=400, query="?status=done"),
+    Call(method="GET", path=DELIVERY, status=200, delivery="delivery"),
+    Call(method="GET", path=DELIVERY, status=404),
+    Call(method="POST", path=f"{DELIVERY}/redeliver", status=202, delivery="delivery"),
+    Call(method="POST", path=f"{DELIVERY}/redeliver", status=404),
     Call(method="GET", path=f"{MODEL}/drift", status=200),
     Call(method="GET", path=f"{MODEL}/drift", status=400, query="?limit=0"),
     Call(method="PUT", path=f"{MODEL}/schedule", status=422, body={"cron": "nonsense"}),
     Call(method="GET", path=f"{MODEL}/schedule", status=404),
     Call(method="DELETE", path=f"{MODEL}/schedule", status=404),
+    Call(method="GET", path="/limits", status=200),
+    Call(method="GET", path="/v2", status=200),
+    Call(method="GET", path="/v2/health/live", status=200),
+    Call(method="GET", path="/v2/health/ready", status=200),
+    Call(method="GET", path=V2_MODEL, status=200),
+    Call(method="GET", path=V2_MODEL, status=404, name="nobody"),
+    Call(method="GET", path=f"{V2_MODEL}/ready", status=200),
+    Call(method="GET", path=V2_VERSION, status=200),
+    Call(method="GET", path=f"{V2_VERSION}/ready", status=200),
+    Call(method="POST", path=f"{V2_MODEL}/infer", status=200, body={"inputs": [TENSOR]}),
+    Call(method="POST", path=f"{V2_MODEL}/infer", status=202, body={"inputs": [TENSOR]}, headers=ASYNC),
+    Call(method="POST", path=f"{V2_MODEL}/infer", status=422, body={"inputs": [TENSOR | {"datatype": "BOOL"}]}),
+    Call(method="POST", path=f"{V2_VERSION}/infer", status=200, body={"id": "a", "inputs": [TENSOR]}),
+    Call(method="POST", path=f"{V2_VERSION}/infer", status=404, version="99", body={"inputs": [TENSOR]}),
+    Call(method="POST", path="/invocations", status=200, body={"inputs": [LINEAR]}),
+    Call(method="POST", path="/invocations", status=202, body={"instances": [LINEAR]}, headers=ASYNC),
+    Call(method="POST", path="/invocations", status=200, raw=b"x1,x2,x3\n1,2,3\n", headers=CSV),
+    Call(method="POST", path="/invocations", status=422, body={"inputs": [TOO_LONG]}),
+    Call(method="GET", path="/ping", status=200),
+    Call(method="GET", path="/health", status=200),
+    Call(method="POST", path="/v1/files", status=415, raw=b"x1,x2,x3\n1,2,3\n", headers=CSV),
+    Call(method="POST", path="/v1/files", status=200, raw=FORM, headers=MULTIPART),
+    Call(method="GET", path="/v1/files", status=200),
+    Call(method="GET", path="/v1/files", status=400, query="?limit=0"),
+    Call(method="GET", path=V1_FILE, status=200, content="file"),
+    Call(method="GET", path=V1_FILE, status=200, content="output"),
+    Call(method="GET", path=V1_FILE, status=404),
+    Call(method="GET", path=f"{V1_FILE}/content", status=200, content="file"),
+    Call(method="GET", path=f"{V1_FILE}/content", status=200, content="output"),
+    Call(method="GET", path=f"{V1_FILE}/content", status=404),
+    Call(method="DELETE", path=V1_FILE, status=200, content="disposable file"),
+    Call(method="DELETE", path=V1_FILE, status=409, content="output"),
+    Call(method="POST", path="/v1/batches", status=404, body=BATCH),
+    Call(method="POST", path="/v1/batches", status=422, body=BATCH | {"endpoint": "/v1/embeddings"}),
+    Call(method="GET", path="/v1/batches", status=200),
+    Call(method="GET", path="/v1/batches", status=404, query="?after=nobody"),
+    Call(method="GET", path=V1_BATCH, status=200, job="batch"),
+    Call(method="GET", path=V1_BATCH, status=404, job="succeeded"),
+    Call(method="POST", path=f"{V1_BATCH}/cancel", status=409, job="batch"),
+    Call(method="GET", path="/v1/models", status=200),
+    Call(method="GET", path="/v1/models/{name}", status=200),
+    Call(method="GET", path="/v1/models/{name}", status=404, name="nobody"),
     Call(method="GET", path="/healthz", status=200),
     Call(method="GET", path="/readyz", status=200),
     Call(method="GET", path="/version", status=200),
@@ -153,6 +234,11 @@ def document(http: Http) -> dict[str, Any]:
     assert (answer.status, answer.headers["content-type"]) == (200, "application/json")
     openapi: dict[str, Any] = answer.json
     return openapi
+
+
+def sent_file(http: Http) -> str:
+    """A new file; its id."""
+    return str(http("POST", "/files", raw=ROWS, Content_Type="text/csv").json["id"])
 
 
 def the_id(http: Http, model: str, instances: list[Any], status: str, **more: Any) -> str:
@@ -176,8 +262,14 @@ def jobs(http: Http, service: Service, tmp_path_factory: pytest.TempPathFactory)
     http.done(cancelled)
     deleted = the_id(http, "linear", [LINEAR], "succeeded")
     http("DELETE", f"/jobs/{deleted}")
+    http("POST", "/webhooks/secret")
     many = [[number % 7, *[0] * 23] for number in range(4000)]
+    batch = batch_of(http)
     yield {
+        "batch": batch,
+        "output": f"{batch}-output",
+        "file": sent_file(http),
+        "disposable file": sent_file(http),
         "own": own,
         "trained": line(service),
         "turned": turned,
@@ -188,6 +280,7 @@ def jobs(http: Http, service: Service, tmp_path_factory: pytest.TempPathFactory)
         "disposable": the_id(http, "linear", [LINEAR], "succeeded"),
         "partially_succeeded": the_id(http, "lookup", ["known", "unknown"], "partially_succeeded"),
         "failed": the_id(http, "lookup", ["unknown"], "failed"),
+        "delivery": http("POST", "/webhooks/test", {"url": "https://nobody.invalid/"}).json["id"],
         "large": the_id(http, "recommend", many, "succeeded", method="predict_proba"),
         # One prediction process is left for the calls themselves.
         "running": (running := barrier.hold()["id"]),
@@ -220,6 +313,8 @@ def test_an_answer_is_as_the_document_says(
     contents = response.get("content", {})
     media_type = answer.headers.get("content-type", "")
     if contents and answer.body:
+        # What comes behind a semicolon, such as a version, is for who reads it.
+        media_type = media_type.partition(";")[0]
         assert media_type in contents
         if media_type.endswith(("/json", "+json")) and "schema" in contents[media_type]:
             assert faults(answer.json, contents[media_type]["schema"], document) == []

@@ -24,7 +24,7 @@ def exchange(port: int, headers: dict[str, str], parts: Iterable[bytes] = (), *,
     """
     head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
-        connection.sendall(f"POST /jobs HTTP/1.1\r\nHost: foretell\r\nConnection: close\r\n{head}\r\n".encode())
+        connection.sendall(f"POST /jobs HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{head}\r\n".encode())
         try:
             for part in parts:
                 connection.sendall(part)

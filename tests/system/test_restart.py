@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import psutil
 import pytest
 
-from tests.system.conftest import Kept, short_folder, started_again
+from tests.kept import Kept, short_folder, started_again
 from tests.system.rows import LINEAR
 from tests.system.service import Barrier, Job, Service, alive
 from tests.wait import until
@@ -19,7 +19,7 @@ CHILDREN = {
     "worker-online": "--queues online",
     "worker-control": "--queues control",
     "scheduler": "worker.scheduler beat",
-    "api": "granian",
+    "api": "api.server",
 }
 
 

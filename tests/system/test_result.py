@@ -91,6 +91,16 @@ def test_an_unchanged_result_is_not_sent_again(http: Http, job: Job) -> None:
     assert (answer.status, answer.body) == (304, b"")
 
 
+def test_another_version_than_was_wanted_is_refused_without_it(http: Http, job: Job) -> None:
+    path = f"/jobs/{job['id']}/result"
+
+    refused = http("GET", path, If_Match='"another"')
+    same = http("GET", path, If_Match=http("GET", path).headers["etag"])
+
+    assert (refused.status, refused.json["code"], same.status) == (412, "precondition_failed", 200)
+    assert "predictions" not in refused.json
+
+
 def test_results_of_two_jobs_have_different_etags(http: Http, job: Job) -> None:
     other = http.done(http.submit("linear", ROWS)["id"])
 

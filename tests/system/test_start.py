@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from deploy.commands import root
+from tests.kept import Kept, short_folder
 from tests.processes import clean_environment, free_port
-from tests.system.conftest import Kept, short_folder
 from tests.system.rows import LINEAR
 from tests.system.service import Service, kill_all, processes_of, quick_settings, start_unready
 from tests.wait import until
@@ -72,6 +72,17 @@ REFUSALS = {
 }
 
 
+WITHOUT_KEYS = named("0.0.0.0", "keys create", "FORETELL_ALLOW_ACCESS_WITHOUT_KEYS")  # noqa: S104  # refused
+REFUSALS["an-api-for-everybody-without-keys"] = Refusal(
+    environment=lambda service, folder: {
+        "FORETELL_HOST": "0.0.0.0",  # noqa: S104  # refused
+        "FORETELL_REDIS_URL": service.settings.redis_address,
+    },
+    words=WITHOUT_KEYS,
+    arguments=("api",),
+)
+
+
 @pytest.mark.parametrize("refusal", [pytest.param(refusal, id=name) for name, refusal in REFUSALS.items()])
 def test_a_start_that_cannot_be_is_one_line(service: Service, folder: Path, refusal: Refusal) -> None:
     environment = {
@@ -92,6 +103,23 @@ def test_a_start_that_cannot_be_is_one_line(service: Service, folder: Path, refu
     assert (done.returncode, done.stdout) == (1, "")
     assert re.fullmatch(r"foretell: .+\n", done.stderr), done.stderr
     assert [word for word in refusal.words(service, folder) if word not in done.stderr] == []
+
+
+def test_a_service_for_everybody_without_keys_does_not_start_and_leaves_nothing(folder: Path) -> None:
+    settings = quick_settings(folder / "var", host="0.0.0.0", demo_models=False)  # noqa: S104  # refused
+
+    process = start_unready(settings)
+
+    until(lambda: process.popen.poll() is not None, 60, "it has given up")
+    assert process.popen.returncode == 1
+    (line,) = (line for line in process.text().splitlines() if line.startswith("foretell: "))
+    assert "keys create NAME --scope admin" in line
+    assert "FORETELL_ALLOW_ACCESS_WITHOUT_KEYS=true" in line
+    assert processes_of(settings) == []
+
+
+def test_the_start_says_who_is_let_in(service: Service) -> None:
+    assert "  access   without a key, from this machine" in service.process.text()
 
 
 def test_localhost_is_served() -> None:

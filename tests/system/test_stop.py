@@ -12,8 +12,8 @@ import psutil
 import pytest
 
 from shared.settings import Settings
+from tests.kept import Kept, short_folder, started_again
 from tests.processes import Process, free_port
-from tests.system.conftest import Kept, short_folder, started_again
 from tests.system.rows import LINEAR
 from tests.system.service import Barrier, Service, kill_all, press_ctrl_c, processes_of, quick_settings, start_unready
 from tests.wait import until
@@ -115,7 +115,7 @@ def is_server_process(process: psutil.Process) -> bool:
     """Whether a process is one of those that the API's own server has started."""
     with contextlib.suppress(psutil.NoSuchProcess):
         parent = process.parent()
-        return parent is not None and "granian" in parent.cmdline() and "granian" in process.cmdline()
+        return parent is not None and "api.server" in parent.cmdline() and "api.server" in process.cmdline()
     return False
 
 
@@ -138,3 +138,24 @@ def test_kill_9_of_the_supervisor_leaves_no_process_and_loses_no_job(start: Call
         assert [job["status"] for job in jobs] == ["succeeded"] * len(jobs)
     finally:
         again.stop()
+
+
+def test_a_stop_in_mid_job_loses_nothing_and_costs_no_attempt(start: Callable[..., Service]) -> None:
+    service = start(drain_seconds=0.5, max_attempts=1)
+    barrier = Barrier(service.http, service.settings.data_dir.parent)
+    running = [barrier.hold()["id"] for _ in range(service.settings.workers)]
+    queued = service.http.submit("linear", [LINEAR])["id"]
+
+    terminate(service.process)
+    exit_code = service.process.popen.wait(90)
+
+    again = Service(service.settings.model_copy(update={"port": free_port()}))
+    try:
+        for job_id in running:
+            barrier.let_through(job_id)
+        jobs = [again.http.done(job_id) for job_id in (*running, queued)]
+        assert [(job["status"], job["attempt"]) for job in jobs] == [("succeeded", 1)] * len(jobs)
+    finally:
+        again.stop()
+    assert exit_code == 0
+    assert [line for line in service.logged() if line["level"] == "error"] == []

@@ -146,7 +146,6 @@ def nested(levels: int) -> dict[str, Any]:
         pytest.param({"deadline_seconds": 0}, "/deadline_seconds", id="a-deadline-that-is-over"),
         pytest.param({"result_ttl_seconds": 10**9}, "/result_ttl_seconds", id="kept-for-too-long"),
         pytest.param({"metadata": {"note": "x" * 5000}}, "/metadata", id="too-much-metadata"),
-        pytest.param({"metadata": nested(300)}, "/metadata", id="metadata-nested-too-deep"),
         pytest.param({"metadata": "mine"}, "/metadata", id="metadata-that-is-no-object"),
         pytest.param({"kind": "guess"}, "/kind", id="an-unknown-kind"),
     ],
@@ -155,6 +154,12 @@ def test_a_wrong_option_is_refused_by_its_pointer(http: Http, more: dict[str, An
     problem = refused(http, {"model": "linear", "instances": LINEAR_ROWS, **more})
 
     assert problem["errors"][0]["pointer"] == pointer
+
+
+def test_metadata_that_is_nested_too_deeply_is_refused_before_it_is_looked_at(http: Http) -> None:
+    answer = http("POST", "/jobs", {"model": "linear", "instances": LINEAR_ROWS, "metadata": nested(300)})
+
+    assert (answer.status, answer.json["code"]) == (400, "json_too_deep")
 
 
 @pytest.mark.parametrize("body", [[], "rows", 1, None, True], ids=["array", "string", "number", "null", "boolean"])

@@ -24,7 +24,7 @@ FILE_PART = b'--XX\r\nContent-Disposition: form-data; name="file"; filename="row
 def begin(port: int, head: str) -> socket.socket:
     """A connection on which a request has begun."""
     connection = socket.create_connection(("127.0.0.1", port), timeout=30)
-    connection.sendall(f"{head}\r\nHost: foretell\r\n\r\n".encode())
+    connection.sendall(f"{head}\r\nHost: localhost\r\n\r\n".encode())
     return connection
 
 

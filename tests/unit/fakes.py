@@ -11,8 +11,11 @@ import orjson
 from flask import Flask, request
 
 from api import errors, events, jobs
+from api.access import Gate, anybody, guard
 from api.headers import take_request_id
 from api.services import Services, build_services
+from api.submission import Origin
+from shared.api_keys import ApiKeys
 from shared.connection import Connections
 from shared.errors import JobNotFound
 from shared.job import Counts, Job, Spec, Status
@@ -93,6 +96,9 @@ class Index:
     def hgetall(self, key: str) -> dict[bytes, bytes]:
         return self.record if key == KEYS.model("m") else {}
 
+    def sismember(self, _: str, name: str) -> bool:
+        return bool(self.record) and name == "m"
+
     def smembers(self, _: str) -> set[bytes]:
         return {b"m"} if self.record else set()
 
@@ -112,6 +118,9 @@ class Jobs:
         self.submitted.append(job)
         return Accepted(id=job.id, created=True, created_at=CREATED_AT, queue_position=1)
 
+    def first(self, _: str) -> None:
+        """It remembers no Idempotency-Key."""
+
     def read(self, job_id: str, **_: Any) -> Job:
         if job_id not in self.snapshots:
             raise JobNotFound
@@ -119,6 +128,18 @@ class Jobs:
 
     def page(self, **_: Any) -> tuple[list[Job], str | None]:
         return list(self.snapshots.values()), self.next_cursor
+
+
+class NoKeys:
+    """Nobody has made a key."""
+
+    def exist(self) -> bool:
+        return False
+
+
+def make_origin(services: Services) -> Origin:
+    """The request r, without an Idempotency-Key."""
+    return Origin(request_id="r", traceparent=None, key=None, target=(), caller=anybody(services.settings))
 
 
 def make_services(folder: Path, index: Index, store: Jobs, **settings: Any) -> Services:
@@ -134,6 +155,7 @@ def make_app(services: Services) -> Flask:
     app = Flask("test")
     errors.install(app)
     app.before_request(cast(Callable[[], None], lambda: take_request_id(request) and None))
+    guard(app, Gate(cast(ApiKeys, NoKeys()), services.rates, services.settings))
     app.register_blueprint(jobs.routes(services))
     app.register_blueprint(events.routes(services))
     return app

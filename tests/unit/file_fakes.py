@@ -43,17 +43,17 @@ class NotedFiles:
     def forget(self, prefix: str) -> None:
         self.under_way.discard(prefix)
 
-    def add(self, file: StoredFile, upload: str) -> StoredFile:
+    def add(self, file: StoredFile, upload: str, **_: Any) -> StoredFile:
         self.under_way.remove(upload)
         self.kept[file.id] = replace(file, expires_at=CREATED_AT + timedelta(days=7))
         return self.kept[file.id]
 
-    def get(self, file_id: str) -> StoredFile:
+    def get(self, file_id: str, **_: Any) -> StoredFile:
         if file_id not in self.kept:
             raise UnknownFile
         return self.kept[file_id]
 
-    def delete(self, file_id: str) -> None:
+    def delete(self, file_id: str, **_: Any) -> None:
         self.get(file_id)
         del self.kept[file_id]
 

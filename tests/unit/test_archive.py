@@ -49,6 +49,16 @@ def with_flipped_byte() -> bytes:
     return bytes(whole)
 
 
+def overlapping(count: int, size: int) -> bytes:
+    """An archive whose list names one member so many times, under other names (a "better zip bomb")."""
+    whole = archive({"a000": bytes(size)})
+    begin = whole.index(b"PK\x01\x02")
+    entry = whole[begin : whole.index(b"PK\x05\x06")]
+    entries = b"".join(entry.replace(b"a000", b"a%03d" % number) for number in range(count))
+    end = struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, count, count, len(entries), begin, 0)
+    return whole[:begin] + entries + end
+
+
 def encrypted() -> bytes:
     whole = bytearray(archive({"data": b"secret"}, zipfile.ZIP_STORED))
     whole[6] |= 1  # the flags of the member, then those in the list
@@ -94,6 +104,14 @@ def test_what_unpacks_to_too_much_is_refused(members: dict[str, bytes]) -> None:
 
     with pytest.raises(UnsafeArtifact, match="unpacks to more than an artifact may have"):
         check_archive(packed, most_bytes=5 * MIB)
+
+
+def test_members_that_overlap_count_each_time_or_are_refused() -> None:
+    packed = overlapping(100, MIB)
+    assert len(packed) < MIB / 10
+
+    with pytest.raises(ModelUnusable, match=r"unpacks to more|damaged or incomplete"):
+        check_archive(packed, most_bytes=50 * MIB)
 
 
 def test_an_archive_of_too_many_members_is_refused() -> None:

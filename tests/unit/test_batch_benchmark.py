@@ -7,11 +7,16 @@ import pyarrow.csv
 import pyarrow.parquet
 import pytest
 
+from benchmarks import batch
 from benchmarks.batch_files import Expected, ModelFile, check_result, expect, prepare_file, prepare_model
 from benchmarks.batch_report import Cell, Figures, ratios
+from benchmarks.batch_rows import GROUP_ROWS, KINDS, Rows, ids
+from benchmarks.batch_systems import SYSTEMS, Setup, System
 from benchmarks.connection import VoidRunError
+from benchmarks.processes import ProcessGroup
 
 ROWS = 1_000
+NUMBERS = Rows(kind="numbers", count=ROWS)
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +31,7 @@ def model(folder: Path) -> ModelFile:
 
 @pytest.fixture(scope="module")
 def expected(model: ModelFile) -> Expected:
-    return expect(model, ROWS)
+    return expect(model, NUMBERS)
 
 
 @pytest.fixture
@@ -42,19 +47,57 @@ def write(folder: Path, lines: list[str]) -> Path:
     return path
 
 
-def test_csv_and_parquet_hold_the_same_rows(folder: Path) -> None:
-    csv, parquet = prepare_file(folder, "csv", ROWS), prepare_file(folder, "parquet", ROWS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_csv_and_parquet_hold_the_same_rows(tmp_path: Path, kind: str) -> None:
+    rows = Rows(kind=kind, count=ROWS)
+
+    csv, parquet = prepare_file(tmp_path, rows, "csv"), prepare_file(tmp_path, rows, "parquet")
 
     table = pyarrow.parquet.read_table(parquet)
-
-    assert table.num_rows == ROWS
+    assert (table.num_rows, table.schema) == (ROWS, rows.schema())
     assert pyarrow.csv.read_csv(csv).equals(table)
 
 
-def test_a_file_is_the_same_bytes_at_every_run(tmp_path: Path, folder: Path) -> None:
-    first = prepare_file(folder, "csv", ROWS).read_bytes()
+def test_rounded_numbers_make_shorter_lines(tmp_path: Path) -> None:
+    full, rounded = (
+        prepare_file(tmp_path, Rows(kind="numbers", count=ROWS, decimals=decimals), "csv") for decimals in (None, 2)
+    )
 
-    second = prepare_file(tmp_path, "csv", ROWS).read_bytes()
+    assert rounded.stat().st_size < full.stat().st_size / 2
+
+
+def test_ids_go_on_past_their_padding() -> None:
+    assert ids(9_999_998, 2).to_pylist() == ["r-9999999", "r-10000000"]
+
+
+def test_rows_are_made_in_pieces_however_many_there_are() -> None:
+    groups = Rows(kind="numbers", count=50_000_000).groups()
+
+    assert [len(next(groups)[1]) for _ in range(2)] == [GROUP_ROWS, GROUP_ROWS]
+
+
+@pytest.mark.parametrize("name", ["text", "mixed"])
+def test_the_floor_scores_other_kinds_of_rows_as_their_model_does(tmp_path: Path, name: str) -> None:
+    model = prepare_model(tmp_path, name)
+    rows, result = Rows(kind=model.kind, count=ROWS), tmp_path / "result.csv"
+    source = prepare_file(tmp_path, rows, "csv")
+
+    with ProcessGroup(tmp_path) as processes:
+        setup = Setup(model=model, warm_up=source, workers=2)
+        run = floor().open(processes, tmp_path, setup)(source, result)
+
+    check_result(result, expect(model, rows))
+    assert set(run.steps_seconds) >= {"parse", "predict", "write"}
+
+
+def floor() -> System:
+    return next(system for system in SYSTEMS if system.name == "floor")
+
+
+def test_a_file_is_the_same_bytes_at_every_run(tmp_path: Path, folder: Path) -> None:
+    first = prepare_file(folder, NUMBERS, "csv").read_bytes()
+
+    second = prepare_file(tmp_path, NUMBERS, "csv").read_bytes()
 
     assert first == second
 
@@ -118,7 +161,41 @@ def test_memory_is_compared_with_the_shortest_file() -> None:
     )
     rounds = {small: [figures(1.0, peak_mib=100.0)], large: [figures(5.0, peak_mib=105.0)]}
 
-    (ratio,) = ratios(rounds)
+    memory, time = ratios(rounds)
 
-    assert ratio.what.startswith("peak memory")
-    assert ratio.median == pytest.approx(1.05)
+    assert memory.what.startswith("peak memory")
+    assert memory.median == pytest.approx(1.05)
+    assert time.what.startswith("seconds a row")
+    assert time.median == pytest.approx(1.0)
+
+
+def planned(*arguments: str) -> list[Cell]:
+    return list(batch._parse(arguments).plan)
+
+
+def test_an_accelerated_model_is_measured_beside_the_plain_one_and_the_floor() -> None:
+    cells = planned(
+        "--only", "floor", "foretell", "--models", "forest", "--formats", "csv", "--accelerate", "forest=onnx"
+    )
+    seconds = {"floor": 4.0, "foretell": 5.0, "foretell by onnx": 2.0}
+
+    found = {
+        ratio.what.partition(",")[0]: ratio for ratio in ratios({cell: [figures(seconds[cell.who])] for cell in cells})
+    }
+
+    assert [cell.who for cell in cells] == ["floor", "foretell", "foretell by onnx"]
+    assert found["seconds: foretell by onnx / floor"].median == pytest.approx(0.5)
+    assert found["seconds: foretell by onnx / floor"].wanted == "<= 1.00"
+    assert found["seconds: foretell by onnx / foretell"].median == pytest.approx(0.4)
+
+
+def test_systems_that_are_made_for_numbers_are_left_out_elsewhere() -> None:
+    assert {cell.system for cell in planned("--models", "text", "mixed")} == {"floor", "foretell"}
+
+
+def test_a_file_that_the_disk_has_no_room_for_is_refused_before_it_is_made(tmp_path: Path) -> None:
+    (cell,) = planned("--only", "foretell", "--models", "linear", "--formats", "csv", "--rows", str(10**15))
+
+    with pytest.raises(RuntimeError, match="--decimals 2"):
+        batch.Files(tmp_path, None, by_reference=False).prepare(cell)
+    assert list(tmp_path.iterdir()) == []

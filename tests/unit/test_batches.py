@@ -84,6 +84,7 @@ def test_a_query_means_what_json_means(service: FileService, json: dict[str, Any
     ("query", "pointer"),
     [
         pytest.param("top_k=three", "/top_k", id="number-in-words"),
+        pytest.param("max_failed_rows=1_0", "/max_failed_rows", id="number-as-python-writes-it"),
         pytest.param("top_k=2", "/top_k", id="top-k-of-a-regressor"),
         pytest.param("method=transform", "/method", id="method-that-the-model-lacks"),
         pytest.param("max_failed_rows=-1", "/max_failed_rows", id="negative"),
@@ -118,6 +119,7 @@ def test_an_option_that_is_not_allowed_is_pointed_at_before_the_file_comes(
         pytest.param("", 422, id="no-model"),
         pytest.param("model=m&colour=red", 400, id="unknown-parameter"),
         pytest.param("model=m&key=a&key=b", 400, id="parameter-twice"),
+        pytest.param("model=m&include=a%0Db", 400, id="columns-with-a-line-break"),
         pytest.param("model=m&validate_only=perhaps", 400, id="bad-flag"),
         pytest.param("model=m&metadata=1", 400, id="metadata"),
         pytest.param("model=n", 404, id="unknown-model"),

@@ -121,10 +121,24 @@ def test_requests_without_an_id_get_different_ones() -> None:
         pytest.param("00-4BF92F3577B34DA6A3CE929D0E0E4736-00F067AA0BA902B7-01", False, id="capitals"),
         pytest.param("00-4bf92f3577b34da6a3ce929d0e0e4736-01", False, id="without-a-parent"),
         pytest.param("nonsense", False, id="nonsense"),
+        pytest.param("00-00000000000000000000000000000000-00f067aa0ba902b7-01", False, id="no-trace"),
+        pytest.param("00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01", False, id="no-span"),
+        pytest.param("ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", False, id="no-version"),
+        pytest.param(
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-more", False, id="more-than-version-00-has"
+        ),
+        pytest.param("cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01more", False, id="more-without-a-dash"),
     ],
 )
 def test_a_trace_is_carried_on_if_it_is_well_formed(given: str, valid: bool) -> None:
     assert traceparent(request_with(traceparent=given)) == (given if valid else None)
+
+
+def test_a_trace_of_a_later_version_is_read_as_the_one_that_is_known() -> None:
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
+    assert traceparent(request_with(traceparent=f"cc-{trace}")) == f"00-{trace}"
+    assert traceparent(request_with(traceparent=f"cc-{trace}-what-will-be")) == f"00-{trace}"
 
 
 @pytest.mark.parametrize(

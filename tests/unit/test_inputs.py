@@ -1,12 +1,13 @@
 """Inputs: a job reads its own file, or one below what the operator allowed, and nothing else by any trick."""
 
 import os
+import socket
 from pathlib import Path
 
 import pytest
 
 from shared.batch import Input
-from shared.errors import InvalidRequest
+from shared.errors import FileMissing, InvalidRequest, StorageFailed
 from shared.inputs import Inputs
 from shared.settings import Settings
 from shared.storage import Storage
@@ -103,6 +104,85 @@ def test_a_link_that_is_turned_outwards_after_the_check_is_refused_when_it_is_op
 
     with pytest.raises(InvalidRequest):
         inputs.open(Input(uri=link.as_uri()))
+
+
+@pytest.mark.parametrize("swapped", ["file", "folder"])
+def test_a_link_that_is_put_there_after_a_file_was_opened_is_not_followed(
+    tmp_path: Path, allowed: Path, inputs: Inputs, swapped: str
+) -> None:
+    (allowed / "folder").mkdir()
+    (allowed / "folder/secret.csv").write_bytes(b"x\n1\n")
+    uri = (allowed / "folder/secret.csv").as_uri()
+    storage, key = inputs.open(Input(uri=uri))
+    assert storage.get(key) == b"x\n1\n"
+
+    (allowed / "folder/secret.csv").unlink()
+    if swapped == "file":
+        (allowed / "folder/secret.csv").symlink_to(tmp_path / "secret.csv")
+    else:
+        (allowed / "folder").rmdir()
+        (allowed / "folder").symlink_to(tmp_path)
+
+    for read in (storage.get, storage.size, storage.tag, lambda key: storage.get_range(key, 0, 6)):
+        with pytest.raises(FileMissing):
+            read(key)
+
+
+def test_a_file_that_is_replaced_while_it_is_read_is_no_mixture(allowed: Path, inputs: Inputs) -> None:
+    (allowed / "a.csv").write_bytes(b"a" * 100)
+    storage, key = inputs.open(Input(uri=(allowed / "a.csv").as_uri()))
+    blocks = storage.blocks(key, block_bytes=10)
+    assert next(blocks) == b"a" * 10
+
+    (allowed / "b.csv").write_bytes(b"b" * 100)
+    (allowed / "b.csv").replace(allowed / "a.csv")
+
+    with pytest.raises(StorageFailed, match="changed while it was read"):
+        next(blocks)
+
+
+def test_what_is_read_of_a_file_elsewhere_is_what_lies_there(allowed: Path, inputs: Inputs) -> None:
+    data = bytes(range(256)) * 5000
+    (allowed / "a.csv").write_bytes(data)
+    storage, key = inputs.open(Input(uri=(allowed / "a.csv").as_uri()))
+
+    assert b"".join(storage.blocks(key, 3, 1_000_000)) == data[3:1_000_000]
+    assert bytes(storage.get_range(key, len(data) - 5, len(data) + 5)) == data[-5:]
+    with storage.reader(key) as reader:
+        assert (reader.seek(-5, os.SEEK_END), reader.read()) == (len(data) - 5, data[-5:])
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder", "socket", "device"])
+def test_what_takes_a_files_place_and_is_none_is_not_waited_for(tmp_path: Path, folder: Path, kind: str) -> None:
+    place = Path("/dev/zero") if kind == "device" else folder / "a.csv"
+    inputs = Inputs(Settings(input_prefixes=f"{folder.as_uri()} file:///dev"), Storage((tmp_path / "own").as_uri()))
+    match kind:
+        case "pipe":
+            os.mkfifo(place)
+        case "folder":
+            place.mkdir()
+        case "socket":
+            with socket.socket(socket.AF_UNIX) as bound:
+                bound.bind(str(place))
+        case "device":
+            assert place.exists()
+
+    assert refusal(inputs, place.as_uri())["code"] == "uri_not_found"
+    storage, key = inputs.open(Input(uri=place.as_uri()))
+    with pytest.raises(FileMissing):
+        storage.get(key)
+
+
+def test_a_hard_link_is_a_file_of_its_own(tmp_path: Path, allowed: Path, inputs: Inputs) -> None:
+    # Who can make one can read what it leads to, or owns it (fs.protected_hardlinks), and could as well copy it.
+    (allowed / "hard.csv").hardlink_to(tmp_path / "secret.csv")
+
+    assert inputs.check((allowed / "hard.csv").as_uri()) == 6
+
+
+@pytest.mark.parametrize("path", ["a.csv%00", "a.csv%0a", "%00", "a" * 300, "a/" * 3000, "%ff"])
+def test_odd_names_are_refused_and_nothing_else(allowed: Path, inputs: Inputs, path: str) -> None:
+    assert refusal(inputs, f"{allowed.as_uri()}/{path}")["code"] in ("uri_not_allowed", "uri_not_found")
 
 
 @pytest.mark.parametrize(

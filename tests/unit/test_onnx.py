@@ -29,7 +29,7 @@ from tests.unit.graphs import (
     written,
 )
 from worker.formats import load
-from worker.formats.limits import Limits
+from worker.formats.limits import ArtifactLimits
 from worker.formats.memory import at_most
 from worker.predict import RowFailure, predict_rows
 from worker.registration import Examined, examine
@@ -287,7 +287,7 @@ def labels_and_two_tables() -> bytes:
         pytest.param(
             lambda: written([helper.make_node("Nothing", ["x"], ["y"])], [("x", FLOAT, ["n", 1])],
                             [("y", FLOAT, ["n", 1])]),
-            ModelUnusable, "does not take the graph", id="operator-that-there-is-not",
+            ModelUnusable, "No Op registered for Nothing", id="operator-that-there-is-not",
         ),
         pytest.param(lambda: identity(FLOAT, ["n", 3, 8, 8]), ModelUnusable, "of 4 dimensions", id="pictures"),
         pytest.param(lambda: identity(FLOAT, [1, 3]), ModelUnusable, "made for 1 rows at a time", id="fixed-rows"),
@@ -316,6 +316,41 @@ def test_a_graph_that_cannot_be_served_is_refused(
 def test_a_sample_that_does_not_fit_the_graph_is_refused(graph: bytes, sample: Any, message: str) -> None:
     with pytest.raises(InvalidRequest, match=message):
         examine(graph, format="onnx", sample=None if sample is None else pa.table(sample))
+
+
+@pytest.mark.parametrize(
+    "artifact",
+    [
+        pytest.param(linear_classifier(zipmap=False).replace(b"yes", b"ye\xff"), id="not-utf-8"),
+        pytest.param(
+            model(
+                [helper.make_node("ArrayFeatureExtractor", [], ["y"], domain="ai.onnx.ml")],
+                [("x", FLOAT, ["n", 1])],
+                [("y", FLOAT, ["n", 1])],
+            ).SerializeToString(),
+            id="no-array",
+        ),
+        pytest.param(identity(FLOAT, ["n", 1], name="xyz").replace(b"xyz", b"x\xff\xff"), id="name-of-an-input"),
+        pytest.param(linear_classifier(zipmap=False).replace(b"\x01x", b"\x01\x00", 1), id="input-that-nothing-gives"),
+    ],
+)
+def test_a_graph_whose_names_or_labels_cannot_be_read_is_refused(artifact: bytes) -> None:
+    with pytest.raises(ModelUnusable):
+        load("onnx", artifact)
+
+
+def test_labels_of_which_the_graph_does_not_say_the_shape_are_labels() -> None:
+    nodes = [
+        helper.make_node("Shape", ["x"], ["size"]),
+        helper.make_node("Compress", ["size", "keep"], ["kept"], axis=0),
+        helper.make_node("Reshape", ["x", "kept"], ["label"]),
+    ]
+    built = model(nodes, [("x", INT64, ["n", 1])], [("label", INT64, ["n"])], keep=[True, False])
+    built.graph.output[0].type.tensor_type.ClearField("shape")
+
+    loaded = load("onnx", built.SerializeToString()).estimator
+
+    assert loaded.predict(np.array([[3], [4]])).tolist() == [3, 4]
 
 
 def test_a_sample_says_how_many_columns_an_open_graph_takes() -> None:
@@ -402,9 +437,9 @@ def test_a_small_graph_that_makes_a_huge_tensor_is_refused_before_it_runs(artifa
 def test_a_graph_may_make_tensors_up_to_the_limit() -> None:
     artifact = bomb(helper.make_node("Expand", ["x", "to"], ["big"]), to=np.array([1, 1000]))
 
-    load("onnx", artifact, Limits.of(Settings(max_unpacked_artifact_bytes=4000)))
+    load("onnx", artifact, ArtifactLimits.of(Settings(max_unpacked_artifact_bytes=4000)))
     with pytest.raises(UnsafeArtifact, match="'big' of 4000 bytes"):
-        load("onnx", artifact, Limits.of(Settings(max_unpacked_artifact_bytes=3999)))
+        load("onnx", artifact, ArtifactLimits.of(Settings(max_unpacked_artifact_bytes=3999)))
 
 
 def test_a_graph_that_takes_more_memory_than_is_allowed_when_it_runs_is_refused() -> None:

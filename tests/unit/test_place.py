@@ -42,6 +42,7 @@ REFUSED = {
     "line-break": "file:///srv/in\n",
     "no-utf-8": "file:///srv/%ff",
     "unfinished": "file:///srv/in/a%231",
+    "unfinished-with-a-slash": "file:///srv/in/a%231/",
     "no-bucket": "s3:///in",
     "bad-bucket": "s3://a:b@c/in",
     "key-up": "s3://bucket/in/../x",

@@ -15,10 +15,9 @@ from api.render import (
     model_document,
     result_document,
     retry_after_seconds,
-    timestamp,
     version_document,
 )
-from shared.job import Counts, Job, Status
+from shared.job import Counts, Job, Status, timestamp
 from shared.registry import Model
 from shared.training import RegisterOptions
 from tests.unit.estimators import ONE_NUMBER
@@ -227,6 +226,19 @@ def test_a_version_is_shown_with_its_signature_and_without_its_bytes() -> None:
     assert (document["version"], document["sha256"], document["format"]) == (3, "sha of 3", "skops")
     assert document["signature"]["features"] == [{"name": "x", "type": "number", "nullable": False}]
     assert "model" not in document
+
+
+def test_where_the_rows_of_a_version_came_from_is_for_its_owner_alone() -> None:
+    read = {"name": "a.csv", "file_id": None, "uri": "file:///data/a.csv", "bytes": 3, "sha256": "ab"}
+    manifest = replace(make_manifest(ONE_NUMBER), data={"input": read, "rows": 2})
+    model = Model(name="m", aliases={}, versions=(manifest,))
+
+    alone = version_document(manifest, own=False)["data"]
+    (listed,) = model_document(model, own=False)["versions"]
+
+    hidden = {"input": {"name": "", "file_id": None, "uri": None, "bytes": 3, "sha256": "ab"}, "rows": 2}
+    assert (alone, listed["data"]) == (hidden, hidden)
+    assert version_document(manifest)["data"]["input"] == read
 
 
 def test_a_model_is_shown_with_its_aliases_and_versions() -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from shared.batch import Layout
 from shared.dialect import Dialect
 from shared.errors import InvalidRequest
+from shared.json_depth import MOST_DEPTH
 from shared.signature import Feature, FeatureType, RowChecker, Signature
 from worker.cutter import cut_ndjson
 from worker.ndjson_rows import read_ndjson
@@ -202,14 +203,30 @@ def test_numbers_of_kept_columns_stay_as_they_are_written(text: str) -> None:
     assert rows.kept.to_pylist() == [{"id": text}]
 
 
-@pytest.mark.parametrize("depth", [300, 1000])
-def test_a_kept_value_that_is_nested_too_deeply_to_be_written_is_null(depth: int) -> None:
+@pytest.mark.parametrize(
+    ("depth", "codes"),
+    [
+        pytest.param(MOST_DEPTH - 1, [], id="as-deep-as-may-be"),
+        pytest.param(MOST_DEPTH, ["json_too_deep"], id="a-level-more"),
+        pytest.param(1000, ["json_too_deep"], id="much-deeper"),
+    ],
+)
+def test_a_row_that_is_nested_too_deeply_fails_alone(depth: int, codes: list[str]) -> None:
     nested = b"[" * depth + b"]" * depth
 
-    rows = read(b'{"id": ' + nested + b', "x": 1}\n', X, key="id")
+    rows = read(b'{"id": "a", "x": 1}\n{"id": ' + nested + b', "x": 1}\n{"id": "b", "x": 1}\n', X, key="id")
 
-    assert rows.kept.to_pylist() == [{"id": None}]
-    assert rows.features.num_rows == 1
+    assert [(fault.position, fault.code) for fault in rows.faults] == [(1, code) for code in codes]
+    assert rows.features.num_rows == 3 - len(codes)
+    assert rows.kept.column("id").to_pylist() == ['"a"', None if codes else nested.decode(), '"b"']
+
+
+def test_an_open_quote_in_the_line_before_does_not_hide_how_deep_a_row_is() -> None:
+    deep = b'{"x": ' + b"[" * MOST_DEPTH + b"]" * MOST_DEPTH + b"}"
+
+    rows = read(b'{"x": "\n' + deep + b"\n", X)
+
+    assert [fault.code for fault in rows.faults] == ["malformed_json", "json_too_deep"]
 
 
 @pytest.mark.parametrize(

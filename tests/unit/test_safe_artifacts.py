@@ -35,7 +35,7 @@ from shared.errors import InvalidRequest, ModelUnusable, UnsafeArtifact
 from shared.settings import Settings
 from tests.unit.small_types import Ratio
 from worker.formats import FORMATS, load
-from worker.formats.limits import Limits
+from worker.formats.limits import ArtifactLimits
 from worker.registration import examine
 
 RNG = np.random.default_rng(0)
@@ -60,8 +60,8 @@ def marker(tmp_path: Path) -> Path:
     return tmp_path / "it-ran"
 
 
-def limits(**values: Any) -> Limits:
-    return Limits.of(Settings(**values))
+def limits(**values: Any) -> ArtifactLimits:
+    return ArtifactLimits.of(Settings(**values))
 
 
 def members_of(artifact: bytes) -> dict[str, bytes]:

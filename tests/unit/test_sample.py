@@ -1,6 +1,7 @@
 """The rows that come with an artifact: enough to try it on, and no more than a worker has memory for."""
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -62,20 +63,21 @@ def test_rows_of_a_small_file_that_are_many_once_unpacked_are_not_unpacked() -> 
 
 
 @pytest.mark.parametrize(
-    "data",
+    "make",
     [
-        pytest.param(parquet_of(pa.table({"a": ["x" * 2**20] * 1000})), id="one-long-text-in-every-row"),
+        pytest.param(lambda: parquet_of(pa.table({"a": ["x" * 2**20] * 1000})), id="one-long-text-in-every-row"),
         pytest.param(
-            parquet_of(pa.table({"a": np.zeros(10_000_000)}), use_dictionary=False, row_group_size=10_000_000),
+            lambda: parquet_of(pa.table({"a": np.zeros(10_000_000)}), use_dictionary=False, row_group_size=10_000_000),
             id="one-large-group",
         ),
         pytest.param(
-            parquet_of(pa.table({f"c{i}": np.zeros(MOST_ROWS) for i in range(1000)}), row_group_size=MOST_ROWS),
+            lambda: parquet_of(pa.table({f"c{i}": np.zeros(MOST_ROWS) for i in range(1000)}), row_group_size=MOST_ROWS),
             id="many-columns",
         ),
     ],
 )
-def test_a_parquet_file_that_unpacks_to_too_much_is_refused(data: bytes) -> None:
+def test_a_parquet_file_that_unpacks_to_too_much_is_refused(make: Callable[[], bytes]) -> None:
+    data = make()
     assert len(data) < 2**20
 
     assert "more than 64 MiB unpacked; send fewer rows" in refused(data, "parquet")

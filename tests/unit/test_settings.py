@@ -57,6 +57,12 @@ def test_variables_of_others_are_left_alone() -> None:
     assert settings.port == 8000
 
 
+def test_what_people_set_for_the_client_is_none_of_the_services_business() -> None:
+    environment = {"FORETELL_URL": "http://foretell:8000", "FORETELL_KEY": "ft_a_b", "FORETELL_CONFIG_FILE": "/c.toml"}
+
+    assert load_settings(environment) == load_settings({})
+
+
 def test_only_the_given_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FORETELL_PORT", "9999")
 
@@ -107,9 +113,10 @@ def test_a_refused_redis_url_is_not_shown_with_its_password() -> None:
     ("environment", "message"),
     [
         pytest.param(
-            {"FORETELL_API_THREADS": "56"},
-            "FORETELL_API_THREADS=56 must be more than FORETELL_MAX_WAITERS + FORETELL_MAX_EVENT_STREAMS (40 + 16)",
-            id="waiters-could-take-every-thread",
+            {"FORETELL_API_THREADS": "108"},
+            "FORETELL_API_THREADS=108 must be more than FORETELL_MAX_WAITERS + FORETELL_MAX_EVENT_STREAMS + "
+            "FORETELL_MAX_BODIES + FORETELL_MAX_UPLOADS + FORETELL_MAX_DOWNLOADS (40 + 16 + 12 + 20 + 20)",
+            id="slow-clients-could-take-every-thread",
         ),
         pytest.param(
             {"FORETELL_RESULT_TTL_SECONDS": "604801"},
@@ -126,9 +133,9 @@ def test_settings_that_contradict_each_other_are_refused(environment: dict[str, 
 
 
 def test_settings_at_the_edge_of_a_contradiction_are_allowed() -> None:
-    settings = load_settings({"FORETELL_API_THREADS": "57", "FORETELL_RESULT_TTL_SECONDS": "604800"})
+    settings = load_settings({"FORETELL_API_THREADS": "109", "FORETELL_RESULT_TTL_SECONDS": "604800"})
 
-    assert (settings.api_threads, settings.result_ttl_seconds) == (57, 604_800)
+    assert (settings.api_threads, settings.result_ttl_seconds) == (109, 604_800)
 
 
 @given(

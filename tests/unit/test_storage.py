@@ -154,3 +154,11 @@ def test_parts_and_unpacked_pieces_sort_as_the_rows_do() -> None:
     assert parts[0] == "jobs/j/parts/00000009-31.csv"
     assert sorted(pieces) == pieces
     assert pieces[1] == "jobs/j/unpacked/000000000009"
+
+
+def test_the_room_on_its_disk_is_known_of_a_folder_that_is_there_and_of_nothing_else(tmp_path: Path) -> None:
+    free, size = Storage(tmp_path.as_uri()).disk() or (0, 0)
+
+    assert 0 < free <= size
+    assert Storage((tmp_path / "nowhere").as_uri()).disk() is None
+    assert Storage("s3://bucket/prefix").disk() is None

@@ -52,7 +52,8 @@ def submit(reply: list[Any]) -> Any:
     [
         pytest.param([b"reused"], IdempotencyKeyReused, id="reused"),
         pytest.param([b"moved"], AliasMoved, id="moved"),
-        pytest.param([b"full"], StoreFull, id="full"),
+        pytest.param([b"full", b"memory"], StoreFull, id="short-of-memory"),
+        pytest.param([b"full", b"disk"], StoreFull, id="short-of-disk"),
         pytest.param([b"queue_full", 10_000, b""], QueueFull, id="queue-full"),
     ],
 )

@@ -17,7 +17,7 @@ from api.wire import JobRequest
 from shared.errors import InvalidRequest
 from shared.records import AliasMoved
 from shared.signature import Feature, RowChecker, Signature
-from tests.unit.fakes import Index, Jobs, make_app, make_job, make_services
+from tests.unit.fakes import Index, Jobs, make_app, make_job, make_origin, make_services
 
 AB = Signature(
     container="matrix",
@@ -409,7 +409,7 @@ def test_an_event_stream_that_could_not_begin_gives_its_place_back(tmp_path: Pat
 def test_the_draft_of_a_request_stores_nothing(tmp_path: Path, index: Index, store: Jobs) -> None:
     services = make_services(tmp_path, index, store)
 
-    drafted = draft(services, JobRequest(model="m", instances=ROWS), request_id="r", traceparent=None)
+    drafted = draft(services, JobRequest(model="m", instances=ROWS), make_origin(services))
 
     assert (drafted.spec.request_id, drafted.total) == ("r", 2)
     assert store.submitted == []

@@ -25,6 +25,7 @@ from shared.errors import QueueFull, StorageFull, StoreUnavailable, UploadLost
 from shared.records import Accepted
 from shared.requests import base_name
 from shared.storage import input_key
+from tests.unit.fakes import NoKeys
 from tests.unit.file_fakes import CSV, FileService
 
 PARQUET = b"PAR1" + b"\x00" * 20 + b"PAR1"
@@ -505,3 +506,16 @@ def test_a_request_without_a_boundary_is_no_form() -> None:
 
     with pytest.raises(Exception, match="boundary"):
         parts(Request(environ), iter(()))
+
+
+def test_nothing_is_read_of_a_body_that_comes_from_nobody_known(
+    service: FileService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(NoKeys, "exist", lambda _: True)
+    body = Counted(iter([CSV] * 10))
+
+    answer = sent(service, body, HTTP_TRANSFER_ENCODING="chunked")
+
+    assert code(answer) == (401, "unauthorized")
+    assert answer.headers["Connection"] == "close"
+    assert body.given == 0

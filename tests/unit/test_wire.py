@@ -1,7 +1,9 @@
 """Bodies of requests: what is wrong with one, and where."""
 
+import gzip
 from typing import Any
 
+import orjson
 import pytest
 from flask import Request
 from werkzeug.exceptions import RequestEntityTooLarge
@@ -68,6 +70,20 @@ def test_a_boolean_is_not_taken_for_a_number(field: dict[str, Any]) -> None:
     assert fault["pointer"] == f"/{next(iter(field))}"
 
 
+@pytest.mark.parametrize(
+    ("top_k", "taken"), [(3, True), (3.0, True), (3.5, False), (0.0, False), (1e300, False), ("3", False)]
+)
+def test_a_number_without_a_fraction_is_a_whole_one_however_it_is_written(top_k: Any, taken: bool) -> None:
+    body = {"model": "m", "instances": [[3.0]], "metadata": {"x": 3.0}, "top_k": top_k}
+
+    if taken:
+        wanted = parse(JobRequest, body)
+        assert (wanted.top_k, type(wanted.top_k)) == (3, int)
+        assert [type(value) for value in (wanted.instances[0][0], (wanted.metadata or {})["x"])] == [float, float]
+    else:
+        assert [fault["pointer"] for fault in faults(body)] == ["/top_k"]
+
+
 def test_the_message_about_an_unknown_field_lists_those_that_there_are() -> None:
     (fault,) = faults({"model": "m", "rows": []})
 
@@ -121,7 +137,6 @@ def test_another_media_type_is_refused(media_type: str | None) -> None:
         pytest.param(b"[1e999]", id="infinity"),
         pytest.param(b'["\xff"]', id="not-utf-8"),
         pytest.param(b'["\\ud800"]', id="half-a-character"),
-        pytest.param(b"[" * 100_000, id="endlessly-deep"),
     ],
 )
 def test_what_is_no_json_is_refused(body: bytes) -> None:
@@ -129,6 +144,35 @@ def test_what_is_no_json_is_refused(body: bytes) -> None:
         read_json(request_with(body))
 
     assert (caught.value.status, caught.value.code) == (400, "malformed_json")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(b"[" * 65 + b"]" * 65, id="arrays"),
+        pytest.param(b'{"a":' * 65 + b"1" + b"}" * 65, id="objects"),
+        pytest.param(b"[" * 100_000, id="never-closed"),
+        pytest.param(b'["\\\\", ' + b"[" * 64 + b"]" * 65, id="after-an-escape"),
+    ],
+)
+def test_a_body_that_is_nested_too_deeply_is_refused(body: bytes) -> None:
+    with pytest.raises(RequestFault, match="more than 64 deep") as caught:
+        read_json(request_with(body))
+
+    assert (caught.value.status, caught.value.code) == (400, "json_too_deep")
+
+
+def test_brackets_in_strings_and_side_by_side_are_not_deep() -> None:
+    rows = [["[" * 100, "{" * 100, '"' + "[" * 100]] * 100
+
+    assert read_json(request_with(orjson.dumps(rows))) == rows
+
+
+def test_a_compressed_body_is_refused() -> None:
+    with pytest.raises(RequestFault, match="without Content-Encoding") as caught:
+        read_json(request_with(gzip.compress(b"{}"), HTTP_CONTENT_ENCODING="gzip"))
+
+    assert (caught.value.status, caught.value.code) == (415, "unsupported_encoding")
 
 
 def test_a_body_that_ends_before_its_time_is_refused() -> None:

@@ -9,11 +9,11 @@ from typing import Any, Final, Protocol
 
 import joblib
 
-from shared.errors import ArtifactCorrupt, InvalidRequest, ModelUnusable
+from shared.errors import ArtifactCorrupt, InvalidRequest, ModelUnusable, UnsafeArtifact
 from shared.registry import Manifest
+from worker.formats.archive import check_archive
 from worker.formats.libraries import differences, installed
-from worker.formats.limits import USUAL, Limits
-from worker.formats.skops import Skops
+from worker.formats.limits import USUAL, ArtifactLimits
 from worker.warned import collected
 
 # scikit-learn warns so for each part of a pipeline; see sklearn.exceptions.InconsistentVersionWarning.
@@ -29,13 +29,13 @@ class Format(Protocol):
     def libraries(self) -> tuple[str, ...]:
         """Those on whose release it depends what a loaded estimator does."""
 
-    def load(self, artifact: bytes, limits: Limits = USUAL) -> Any:
+    def load(self, artifact: bytes, limits: ArtifactLimits = USUAL) -> Any:
         """The estimator; raises ModelUnusable."""
 
     def dump(self, estimator: Any) -> bytes:
         """The artifact; raises ModelUnusable."""
 
-    def memory_bytes(self, artifact: bytes, limits: Limits = USUAL) -> int:
+    def memory_bytes(self, artifact: bytes, limits: ArtifactLimits = USUAL) -> int:
         """What an artifact takes when it is loaded, as far as that can be told from the file; raises ModelUnusable."""
 
 
@@ -44,7 +44,7 @@ class Joblib:
 
     libraries: Final = ("scikit-learn", "numpy", "scipy", "joblib")
 
-    def load(self, artifact: bytes, limits: Limits = USUAL) -> Any:
+    def load(self, artifact: bytes, limits: ArtifactLimits = USUAL) -> Any:
         """The estimator.
 
         Raises:
@@ -64,9 +64,50 @@ class Joblib:
         joblib.dump(estimator, buffer)
         return buffer.getvalue()
 
-    def memory_bytes(self, artifact: bytes, limits: Limits = USUAL) -> int:
+    def memory_bytes(self, artifact: bytes, limits: ArtifactLimits = USUAL) -> int:
         """The file's size: nobody knows what a pickle that was compressed becomes."""
         return len(artifact)
+
+
+class Skops:
+    """skops files. What reads them is imported with the first one: it imports the whole of scikit-learn."""
+
+    libraries: Final = ("scikit-learn", "numpy", "scipy")
+
+    def load(self, artifact: bytes, limits: ArtifactLimits = USUAL) -> Any:
+        """The estimator.
+
+        Raises:
+            UnsafeArtifact, ModelUnusable, MemoryError: see worker.formats.skops.
+        """
+        from worker.formats.skops import load_archive
+
+        self.memory_bytes(artifact, limits)
+        return load_archive(artifact, limits)
+
+    def dump(self, estimator: Any) -> bytes:
+        """The artifact.
+
+        Raises:
+            ModelUnusable: the estimator has parts that skops cannot write.
+        """
+        from worker.formats.skops import dump_archive
+
+        return dump_archive(estimator)
+
+    def memory_bytes(self, artifact: bytes, limits: ArtifactLimits = USUAL) -> int:
+        """What the archive unpacks to, which is counted.
+
+        Raises:
+            UnsafeArtifact: it is a trap.
+            ModelUnusable: it is no archive, or is damaged.
+        """
+        try:
+            return check_archive(artifact, most_bytes=limits.unpacked_bytes)
+        except UnsafeArtifact as error:
+            raise UnsafeArtifact(f"The artifact is refused: {error.message}.") from error
+        except ModelUnusable as error:
+            raise ModelUnusable(f"The artifact is not a skops file that can be loaded: {error.message}.") from error
 
 
 class Onnx:
@@ -74,7 +115,7 @@ class Onnx:
 
     libraries: Final = ("onnxruntime",)
 
-    def load(self, artifact: bytes, limits: Limits = USUAL) -> Any:
+    def load(self, artifact: bytes, limits: ArtifactLimits = USUAL) -> Any:
         """The graph as an estimator.
 
         Raises:
@@ -92,7 +133,7 @@ class Onnx:
         """
         raise ModelUnusable(f"A {type(estimator).__name__} cannot be written as ONNX; write it as skops or joblib.")
 
-    def memory_bytes(self, artifact: bytes, limits: Limits = USUAL) -> int:
+    def memory_bytes(self, artifact: bytes, limits: ArtifactLimits = USUAL) -> int:
         """What a graph holds is in the file as it is."""
         return len(artifact)
 
@@ -113,7 +154,7 @@ def digest(artifact: bytes) -> str:
     return hashlib.sha256(artifact).hexdigest()
 
 
-def load(format: str, artifact: bytes, limits: Limits = USUAL) -> Loaded:
+def load(format: str, artifact: bytes, limits: ArtifactLimits = USUAL) -> Loaded:
     """Load an artifact.
 
     Raises:
@@ -136,7 +177,7 @@ def load(format: str, artifact: bytes, limits: Limits = USUAL) -> Loaded:
     return Loaded(estimator, _told(caught))
 
 
-def load_verified(manifest: Manifest, artifact: bytes, limits: Limits = USUAL) -> Loaded:
+def load_verified(manifest: Manifest, artifact: bytes, limits: ArtifactLimits = USUAL) -> Loaded:
     """Load a registered version; its bytes are verified before they are parsed.
 
     Raises:

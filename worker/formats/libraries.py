@@ -6,7 +6,7 @@ import platform
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-LIBRARIES: Final = ("scikit-learn", "numpy", "scipy", "pyarrow", "joblib", "skops", "onnxruntime")
+LIBRARIES: Final = ("scikit-learn", "numpy", "scipy", "pyarrow", "joblib", "skops", "onnxruntime", "treelite")
 
 
 @functools.cache

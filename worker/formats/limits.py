@@ -9,7 +9,7 @@ LIBRARIES_BYTES: Final = 512 * 2**20
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Limits:
+class ArtifactLimits:
     """What is asked of every artifact that is loaded."""
 
     artifact_bytes: int
@@ -22,7 +22,7 @@ class Limits:
         return 2 * self.unpacked_bytes + LIBRARIES_BYTES
 
     @classmethod
-    def of(cls, settings: Settings) -> "Limits":
+    def of(cls, settings: Settings) -> "ArtifactLimits":
         """Those of a service."""
         return cls(
             artifact_bytes=settings.max_artifact_bytes,
@@ -31,4 +31,4 @@ class Limits:
         )
 
 
-USUAL: Final = Limits.of(Settings())
+USUAL: Final = ArtifactLimits.of(Settings())

@@ -243,11 +243,12 @@ def _input_of(node: Any) -> Input:
 def _kind_of(node: Any) -> Kind | None:
     if node.type.startswith("seq(map("):
         return "maps"
-    if len(node.shape or ()) > 2:
+    shape: Sequence[Any] = node.shape or ()  # there is none if the graph leaves even the number of dimensions open
+    if len(shape) > 2:
         return None
     if node.type in FLOATING:
         return "numbers"
-    one = len(node.shape) == 1 or node.shape[1] == 1
+    one = len(shape) < 2 or shape[1] == 1
     return "labels" if node.type in LABELS and one else None
 
 

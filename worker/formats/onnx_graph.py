@@ -8,7 +8,7 @@ import onnx
 import onnxruntime
 
 from shared.errors import ModelUnusable, UnsafeArtifact
-from worker.formats.limits import USUAL, Limits
+from worker.formats.limits import USUAL, ArtifactLimits
 from worker.formats.memory import lacks_memory
 from worker.formats.onnx_estimator import OnnxEstimator
 
@@ -16,11 +16,12 @@ MOST_NODES: Final = 200_000
 # The operators that onnxruntime has itself: https://onnx.ai/onnx/operators/ and its own contributions.
 DOMAINS: Final = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft"})
 NAMED_OPERATORS: Final = 5
+LONGEST_REASON: Final = 300
 LARGE_BYTES: Final = 2**16  # of an array that says nothing of a shape
 ELEMENT_BYTES: Final = 8  # where the type of a tensor is not known, or a string
 
 
-def load_graph(artifact: bytes, limits: Limits = USUAL) -> OnnxEstimator:
+def load_graph(artifact: bytes, limits: ArtifactLimits = USUAL) -> OnnxEstimator:
     """The graph of a file as an estimator.
 
     Raises:
@@ -31,7 +32,13 @@ def load_graph(artifact: bytes, limits: Limits = USUAL) -> OnnxEstimator:
     model = parse(artifact)
     check_graph(model)
     check_sizes(model, limits.unpacked_bytes)
-    return OnnxEstimator(session_of(artifact), _class_labels(model.graph))
+    session = session_of(artifact)
+    try:
+        return OnnxEstimator(session, _class_labels(model.graph))
+    except (ModelUnusable, MemoryError):
+        raise
+    except Exception as error:  # names that are no text, for example, which onnxruntime takes
+        raise ModelUnusable(f"The inputs, outputs or labels of the graph cannot be read: {error}") from error
 
 
 def session_of(artifact: bytes) -> onnxruntime.InferenceSession:
@@ -53,7 +60,7 @@ def session_of(artifact: bytes) -> onnxruntime.InferenceSession:
     except Exception as error:
         if lacks_memory(error):
             raise MemoryError("The graph needs more memory than there is.") from error
-        reason = " ".join(str(error).split())[:300]
+        reason = " ".join(str(error).split())[:LONGEST_REASON]
         raise ModelUnusable(f"onnxruntime {onnxruntime.__version__} does not take the graph: {reason}") from error
 
 
@@ -112,9 +119,17 @@ def check_sizes(model: onnx.ModelProto, most_bytes: int) -> None:
 
     Raises:
         UnsafeArtifact: one is larger than that.
+        ModelUnusable: it is not well-formed.
     """
+    light = _without_large_arrays(model)
     try:
-        known = onnx.shape_inference.infer_shapes(_without_large_arrays(model), data_prop=True)
+        # Shape inference goes by what this has looked at: onnx 1.23 ends the process at an input that nothing gives.
+        onnx.checker.check_model(light)
+    except (onnx.checker.ValidationError, RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:LONGEST_REASON]
+        raise ModelUnusable(f"The graph is not well-formed ONNX: {reason}") from error
+    try:
+        known = onnx.shape_inference.infer_shapes(light, data_prop=True)
     except (onnx.shape_inference.InferenceError, RuntimeError, ValueError):
         return  # whatever is wrong with it, onnxruntime says better
     for graph in _graphs(known):
@@ -127,16 +142,28 @@ def check_sizes(model: onnx.ModelProto, most_bytes: int) -> None:
 
 
 def _without_large_arrays(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The same graph for what only wants to know shapes: its large arrays are inputs."""
+    """The same graph for what only wants to know shapes: its large arrays are inputs.
+
+    Outputs of open shape are left out, which onnxruntime takes and the checker does not.
+    """
     light = onnx.ModelProto()
     light.CopyFrom(model)
     del light.graph.initializer[:]
+    inputs = {value.name for value in light.graph.input}  # up to IR version 3 arrays are there too
     for array in model.graph.initializer:
         if array.ByteSize() <= LARGE_BYTES:
             light.graph.initializer.append(array)
-        else:
+        elif array.name not in inputs:
             light.graph.input.append(onnx.helper.make_tensor_value_info(array.name, array.data_type, array.dims))
+    shown = [value for value in model.graph.output if _has_shape(value)]
+    del light.graph.output[:]
+    light.graph.output.extend(shown)
     return light
+
+
+def _has_shape(value: onnx.ValueInfoProto) -> bool:
+    """Whether it is no tensor, or one with a number of dimensions."""
+    return not value.type.HasField("tensor_type") or value.type.tensor_type.HasField("shape")
 
 
 def _bytes_of_one_row(value: onnx.ValueInfoProto) -> int:

@@ -10,9 +10,8 @@ from skops.io._audit import Node, audit_tree, get_tree
 from skops.io._utils import read_schema
 
 from shared.errors import ModelUnusable, UnsafeArtifact
-from worker.formats.archive import check_archive
 from worker.formats.contents import check_contents
-from worker.formats.limits import USUAL, Limits
+from worker.formats.limits import USUAL, ArtifactLimits
 
 SCHEMA: Final = "schema.json"
 MOST_SCHEMA_BYTES: Final = 256 * 2**20  # a forest of 1,000 trees has 5 MB, a vocabulary of 100,000 words 30
@@ -76,56 +75,37 @@ TRUSTED: Final = (
 )
 
 
-class Skops:
-    """Reads and writes skops files."""
+def load_archive(artifact: bytes, limits: ArtifactLimits = USUAL) -> Any:
+    """The estimator.
 
-    libraries: Final = ("scikit-learn", "numpy", "scipy")
+    Raises:
+        UnsafeArtifact: it is a trap, or holds types beyond the trusted ones; nothing was constructed. Or what was
+            constructed of trusted types is not sound.
+        ModelUnusable: it is no skops file, or not one that can be loaded here.
+        MemoryError
+    """
+    try:
+        return _constructed(artifact, [*TRUSTED, *limits.trusted])
+    except (ModelUnusable, MemoryError):
+        raise
+    except RecursionError as error:
+        raise ModelUnusable("The artifact is refused: its schema.json is nested too deeply.") from error
+    except Exception as error:
+        raise ModelUnusable(
+            f"The artifact is not a skops file that can be loaded: {type(error).__name__}: {error}"
+        ) from error
 
-    def load(self, artifact: bytes, limits: Limits = USUAL) -> Any:
-        """The estimator.
 
-        Raises:
-            UnsafeArtifact: it is a trap, or holds types beyond the trusted ones; nothing was constructed. Or what was
-                constructed of trusted types is not sound.
-            ModelUnusable: it is no skops file, or not one that can be loaded here.
-            MemoryError
-        """
-        self.memory_bytes(artifact, limits)
-        try:
-            return _constructed(artifact, [*TRUSTED, *limits.trusted])
-        except (ModelUnusable, MemoryError):
-            raise
-        except RecursionError as error:
-            raise ModelUnusable("The artifact is refused: its schema.json is nested too deeply.") from error
-        except Exception as error:
-            raise ModelUnusable(
-                f"The artifact is not a skops file that can be loaded: {type(error).__name__}: {error}"
-            ) from error
+def dump_archive(estimator: Any) -> bytes:
+    """The artifact.
 
-    def dump(self, estimator: Any) -> bytes:
-        """The artifact.
-
-        Raises:
-            ModelUnusable: the estimator has parts that skops cannot write.
-        """
-        try:
-            return bytes(skops.io.dumps(estimator))
-        except Exception as error:
-            raise ModelUnusable(f"skops cannot write this {type(estimator).__name__}: {error}") from error
-
-    def memory_bytes(self, artifact: bytes, limits: Limits = USUAL) -> int:
-        """What the archive unpacks to, which is counted.
-
-        Raises:
-            UnsafeArtifact: it is a trap.
-            ModelUnusable: it is no archive, or is damaged.
-        """
-        try:
-            return check_archive(artifact, most_bytes=limits.unpacked_bytes)
-        except UnsafeArtifact as error:
-            raise UnsafeArtifact(f"The artifact is refused: {error.message}.") from error
-        except ModelUnusable as error:
-            raise ModelUnusable(f"The artifact is not a skops file that can be loaded: {error.message}.") from error
+    Raises:
+        ModelUnusable: the estimator has parts that skops cannot write.
+    """
+    try:
+        return bytes(skops.io.dumps(estimator))
+    except Exception as error:
+        raise ModelUnusable(f"skops cannot write this {type(estimator).__name__}: {error}") from error
 
 
 def _constructed(artifact: bytes, trusted: list[str]) -> Any:

@@ -13,10 +13,12 @@ import orjson
 import structlog
 
 from shared import __version__
+from shared.batch import MANIFEST_NAME
 from shared.batch_store import BatchStore
 from shared.errors import AliasConflict, ModelNotFound, ModelUnusable, TrainingFailed
 from shared.job import Status
 from shared.manifest import Manifest, timestamp
+from shared.meter import METER
 from shared.records import BatchUnit, LeaseLost
 from shared.registry import ANY, PRODUCTION, Move, Registry
 from shared.settings import Settings
@@ -217,13 +219,16 @@ class Challenge:
         gate = judged.to_dict(options)
         data = self._storage.get(about["key"]) if self._settings.keep_training_data else None
         file = f"{about['sha256'][:16]}-{TRAINING_FILE}"
+        files = {**challenger.faster.files, **({} if data is None else {file: data})}
         manifest = Manifest(
+            schema=unit.spec.schema,
             model=unit.spec.model,
             version=version,
             format=found.format,
             sha256=found.sha256,
             size_bytes=found.size_bytes,
             memory_bytes=found.memory_bytes,
+            stored_bytes=found.size_bytes + sum(map(len, files.values())),
             signature=found.signature,
             estimator=found.estimator,
             libraries=found.libraries,
@@ -242,14 +247,16 @@ class Challenge:
             code=__version__,
             warnings=tuple(challenger.warnings),
         )
-        files = {**challenger.faster.files, **({} if data is None else {file: data})}
         self._registry.store(manifest, challenger.artifact, files)
         move = self._move(unit, options, version, judged, gate)
         # What took hours to fit is not given up because Redis is away or full for a moment.
-        return until_written(
+        added = until_written(
             lambda: self._registry.add(manifest, None, move=move, fence=unit.fence),
             self._settings.unit_timeout_seconds,
         )
+        promoted = move is not None and move.alias == PRODUCTION
+        METER.add(f"gate_verdicts_total {'promoted' if promoted else 'passed' if judged.verdict.passed else 'refused'}")
+        return added
 
     def _move(
         self, unit: BatchUnit, options: TrainOptions, version: int, judged: Judged, gate: dict[str, Any]
@@ -262,7 +269,7 @@ class Challenge:
             version=version,
             # Only in the place of the version that it was compared with.
             expected=judged.champion if promoted else ANY,
-            who=f"job {unit.job_id}",
+            who=unit.spec.submitted_by or f"job {unit.job_id}",
             why=judged.verdict.reason,
             job_id=unit.job_id,
         )
@@ -272,9 +279,9 @@ class Challenge:
         """End a job whose version is registered."""
         about, registered = unit.training, registered_of(options, manifest)
         raw = orjson.dumps(described(unit, options, manifest), option=orjson.OPT_INDENT_2) + b"\n"
-        key = output_key(unit.job_id, "manifest.json")
+        key = output_key(unit.job_id, MANIFEST_NAME)
         self._storage.put(key, raw)
-        written = output("manifest.json", key, "application/json", len(raw), hashlib.sha256(raw), None)
+        written = output(MANIFEST_NAME, key, "application/json", len(raw), hashlib.sha256(raw), None)
         outputs = _outputs(unit) | {"manifest": written}
         failed = about["failed"]
         self._commit(

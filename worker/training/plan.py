@@ -9,6 +9,7 @@ import numpy.typing as npt
 import orjson
 
 from shared import __version__
+from shared.batch import ERRORS_NAME
 from shared.batch_store import BatchStore
 from shared.errors import InvalidRequest, ModelNotFound
 from shared.inputs import Inputs
@@ -164,9 +165,9 @@ class TrainPlanner:
 
     def _errors(self, unit: BatchUnit, rows: TrainingRows) -> dict[str, Any]:
         data = b"".join(rows.errors)
-        key = output_key(unit.job_id, "errors.jsonl")
+        key = output_key(unit.job_id, ERRORS_NAME)
         self._storage.put(key, data)
-        return output("errors.jsonl", key, "application/x-ndjson", len(data), hashlib.sha256(data), rows.failed)
+        return output(ERRORS_NAME, key, "application/x-ndjson", len(data), hashlib.sha256(data), rows.failed)
 
 
 def recipe_of(recipe: Recipe) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import io
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -24,12 +25,13 @@ from worker.csv_rows import read_csv
 from worker.cutter import cut_csv, cut_ndjson
 from worker.layout import find_layout, parquet_layout
 from worker.ndjson_rows import read_ndjson
+from worker.parquet_file import open_parquet, slice_rows
 from worker.parquet_rows import read_parquet
-from worker.plan import parquet_slices
 from worker.predict import Stopped
 from worker.rows import RowFault, SliceRows
 from worker.slices import faulty_row
-from worker.source import Source, look, open_parquet, unreadable
+from worker.source import Source, look, unreadable
+from worker.unpacking import check_rows, within_memory
 
 # Columns of the rows beside features, target and weight: group as text, time as double, and which side a row is on.
 # Named as no column of a file is likely to be.
@@ -95,6 +97,7 @@ def read_training(
 
     Raises:
         InvalidRequest: the file cannot be read, has not the columns, or is more than fits into memory.
+        TooManyRows, UnpacksToTooMuch
         Stopped, StorageFailed
     """
     kept = tuple(dict.fromkeys(name for name in (options.group, options.time) if name is not None))
@@ -111,6 +114,7 @@ def read_training(
         piece = replace(piece, first_row=rows.total)
         numbers.append(rows.total + 1 + (np.arange(found.count) if found.good is None else found.good))
         rows.total += found.count
+        check_rows(rows.total, source.limits)
         rows.failed += len(found.faults)
         lines = [error_line(piece, fault) for fault in found.faults]
         rows.errors += lines
@@ -153,7 +157,8 @@ def _slices(
     if layout.format == "csv":
         cuts, read = cut_csv(blocks, layout.dialect, start=stop, **limits), read_csv
     else:
-        cuts, read = cut_ndjson(blocks, start=stop, **limits), read_ndjson
+        cuts = cut_ndjson(blocks, start=stop, **limits)
+        read = partial(read_ndjson, max_json_depth=settings.max_json_depth)
     for cut in cuts:
         if cut.slice.fault is not None:
             yield cut.slice, faulty_row(cut.slice.fault, layout, signature, settings.max_row_bytes)
@@ -165,17 +170,22 @@ def _slices(
 def _parquet(
     source: Source, batch: BatchOptions, signature: Signature, settings: Settings
 ) -> Iterator[tuple[Slice, SliceRows]]:
-    file = open_parquet(source.storage, source.key)
+    file = open_parquet(source)
     layout: Layout = parquet_layout(batch, source, signature, file.schema_arrow)
-    names = [*(feature.name for feature in signature.features), *layout.include]
+    names = list(dict.fromkeys([*(feature.name for feature in signature.features), *layout.include]))
+    rows = slice_rows(settings, len(names))
     try:
-        for group in dict.fromkeys(piece.group for piece in parquet_slices(file, settings.slice_rows, 0, 0)):
-            for part in file.iter_batches(
-                settings.slice_rows, row_groups=[group], columns=list(dict.fromkeys(names)), use_threads=False
-            ):
-                piece = Slice(start=0, stop=part.num_rows, rows=part.num_rows, group=group)
-                table = pa.Table.from_batches([part])
-                yield piece, read_parquet(table, layout, signature, max_text_length=settings.max_text_length)
+        for group in range(file.num_row_groups):
+            parts = file.iter_batches(rows, row_groups=[group], columns=names, use_threads=False)
+            while True:
+                with within_memory(source.limits):
+                    part = next(parts, None)
+                    if part is None:
+                        break
+                    piece = Slice(start=0, stop=part.num_rows, rows=part.num_rows, group=group)
+                    table = pa.Table.from_batches([part])
+                    found = read_parquet(table, layout, signature, max_text_length=settings.max_text_length)
+                yield piece, found
     except (pa.ArrowException, OSError) as error:
         raise unreadable("bad_input", f"The Parquet file is damaged: {error}") from error
 

@@ -1,0 +1,216 @@
+"""The systems of others, each in its own environment (environment.py): how it is started, and how it is asked.
+
+What their documents advise for throughput is named with its page in the module of each in peers/, or here where a
+system is configured and not programmed.
+"""
+
+import functools
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from benchmarks.dialects import BENTOML, BENTOML_TASK, INVOCATIONS, PREDICT, TASK, TENSORS
+from benchmarks.environment import interpreter
+from benchmarks.processes import ProcessGroup, free_port, port_answers
+from benchmarks.questions import BenchModel
+from benchmarks.systems import (
+    OWN_SYSTEMS,
+    START_SECONDS,
+    System,
+    answers_200,
+    celery_on,
+    peer_environment,
+    start_gunicorn,
+    start_redis,
+)
+
+SAVE_SECONDS = 120.0
+SOCKET_FOLDER_BYTES = 45
+
+
+def _start_rq(processes: ProcessGroup, folder: Path, model: BenchModel) -> int:
+    redis_url = f"redis://127.0.0.1:{start_redis(processes, folder)}/0"
+    environment = peer_environment(model) | {"RQ_REDIS_URL": redis_url}
+    python = str(interpreter("rq"))
+    worker = [python, "-m", "rq.cli", "worker-pool", "--num-workers", "2", "--worker-class", "rq.worker.SimpleWorker"]
+    processes.start("workers", [*worker, "--url", redis_url, "--quiet"], environment)
+    return start_gunicorn(processes, python, "rq_jobs", environment)
+
+
+def _start_bentoml(service: str, processes: ProcessGroup, folder: Path, model: BenchModel) -> int:
+    port = free_port()
+    environment = peer_environment(model) | {"BENTOML_HOME": str(folder), "BENTOML_DO_NOT_TRACK": "True"}
+    command = [str(interpreter("bentoml")), "-m", "bentoml", "serve", f"benchmarks.peers.{service}"]
+    processes.start("bentoml", [*command, "--host", "127.0.0.1", "--port", str(port), "--quiet"], environment)
+    return _ready(processes, port, "/readyz")
+
+
+def _start_litserve(processes: ProcessGroup, _folder: Path, model: BenchModel) -> int:
+    port = free_port()
+    command = [str(interpreter("litserve")), "-m", "benchmarks.peers.litserve_api", str(port)]
+    processes.start("litserve", command, peer_environment(model))
+    return _ready(processes, port, "/health")
+
+
+def _start_mlserver(batching: dict[str, Any], processes: ProcessGroup, folder: Path, model: BenchModel) -> int:
+    """MLServer's runtime for scikit-learn, with inference in the server's process (`parallel_workers: 0`).
+
+    Follows "Adaptive Batching" and "Parallel Inference" (docs.seldon.ai/mlserver/user-guide). The latter's pool of
+    processes ends as it starts with uvloop 0.23, which MLServer 1.7.1 installs: "There is no current event loop". With
+    uvloop 0.21 a pool of two did some half of the jobs of the linear model, and up to two thirds more of the forest's.
+    """
+    port = free_port()
+    server = {"host": "127.0.0.1", "http_port": port, "grpc_port": free_port(), "debug": False}
+    settings = server | {"metrics_endpoint": None, "parallel_workers": 0}
+    (folder / "settings.json").write_text(json.dumps(settings))
+    served = {"name": "bench", "implementation": "mlserver_sklearn.SKLearnModel"}
+    (folder / "model-settings.json").write_text(
+        json.dumps(served | {"parameters": {"uri": str(model.artifact)}} | batching)
+    )
+    # Not `-m mlserver`, which has no such module.
+    command = [str(interpreter("mlserver").with_name("mlserver")), "start", str(folder)]
+    processes.start("mlserver", command, peer_environment(model))
+    return _ready(processes, port, "/v2/models/bench/ready")
+
+
+def _start_mlflow(processes: ProcessGroup, folder: Path, model: BenchModel) -> int:
+    port, stored = free_port(), folder / "model"
+    environment = peer_environment(model) | {"MLFLOW_DISABLE_TELEMETRY": "true", "HOME": str(folder)}
+    python = interpreter("mlflow")
+    # The command looks for `uvicorn` by name.
+    environment["PATH"] = f"{python.parent}:{environment['PATH']}"
+    save = [str(python), "-m", "benchmarks.peers.mlflow_model", str(model.artifact), str(stored)]
+    processes.run("mlflow-save", save, environment, seconds=SAVE_SECONDS)
+    command = [str(python), "-m", "mlflow", "models", "serve", "--model-uri", str(stored), "--env-manager", "local"]
+    address = ["--host", "127.0.0.1", "--port", str(port), "--workers", "2"]
+    processes.start("mlflow", [*command, *address], environment)
+    return _ready(processes, port, "/ping")
+
+
+def _start_ray(application: str, processes: ProcessGroup, folder: Path, model: BenchModel) -> int:
+    port = free_port()
+    environment = peer_environment(model) | ray_environment(folder)
+    if application == "ray_tasks":
+        environment |= celery_on(start_redis(processes, folder))
+    command = [str(interpreter("ray")), "-m", f"benchmarks.peers.{application}", str(port)]
+    processes.start(application, command, environment)
+    return _ready(processes, port, "/-/routes")
+
+
+def ray_environment(folder: Path) -> dict[str, str]:
+    """What keeps Ray to a folder. Its sockets, 61 bytes below it, must have paths of 107 bytes at most: unix(7)."""
+    kept = {"RAY_USAGE_STATS_ENABLED": "0", "HOME": str(folder)}
+    return kept | ({"RAY_TMPDIR": str(folder)} if len(str(folder)) <= SOCKET_FOLDER_BYTES else {})
+
+
+def _ready(processes: ProcessGroup, port: int, path: str) -> int:
+    """The port, once a GET of the path says that the system is ready."""
+    url = f"http://127.0.0.1:{port}{path}"
+    processes.wait_until(lambda: port_answers(port) and answers_200(url), "readiness", seconds=START_SECONDS)
+    return port
+
+
+def _bentoml(service: str) -> Callable[[ProcessGroup, Path, BenchModel], int]:
+    return functools.partial(_start_bentoml, service)
+
+
+PEER_SYSTEMS = (
+    System(
+        name="rq",
+        start=_start_rq,
+        dialects={"poll": TASK},
+        setup="Flask on gunicorn, 2 processes; `rq worker-pool` of 2 SimpleWorkers, which do not fork for each job "
+        "([workers](https://python-rq.org/docs/workers/))",
+        environment="rq",
+        packages=("rq", "redis", "flask", "gunicorn"),
+    ),
+    System(
+        name="bentoml-tasks",
+        start=_bentoml("bentoml_tasks:Tasks"),
+        dialects={"poll": BENTOML_TASK},
+        setup="`@bentoml.task`, 1 worker of 2 threads, since a second worker does not know the tasks of the first "
+        "([tasks](https://docs.bentoml.com/en/latest/get-started/async-task-queues.html))",
+        environment="bentoml",
+        packages=("bentoml",),
+    ),
+    System(
+        name="bentoml",
+        start=_bentoml("bentoml_endpoint:Plain"),
+        dialects={"sync": BENTOML},
+        setup="`@bentoml.api`, 2 workers "
+        "([workers](https://docs.bentoml.com/en/latest/build-with-bentoml/parallelize-requests.html))",
+        environment="bentoml",
+        packages=("bentoml",),
+    ),
+    System(
+        name="bentoml-batching",
+        start=_bentoml("bentoml_endpoint:Batching"),
+        dialects={"sync": BENTOML},
+        setup="the same with `batchable=True` "
+        "([adaptive batching](https://docs.bentoml.com/en/latest/get-started/adaptive-batching.html))",
+        environment="bentoml",
+        packages=("bentoml",),
+        batches=True,
+    ),
+    System(
+        name="mlserver",
+        start=functools.partial(_start_mlserver, {}),
+        dialects={"sync": TENSORS},
+        setup="the runtime for scikit-learn, inference in the server's process: the pool of processes does not start "
+        "with the uvloop that is installed "
+        "([parallel inference](https://docs.seldon.ai/mlserver/user-guide/parallel-inference))",
+        environment="mlserver",
+        packages=("mlserver", "mlserver-sklearn"),
+    ),
+    System(
+        name="mlserver-batching",
+        start=functools.partial(_start_mlserver, {"max_batch_size": 64, "max_batch_time": 0.005}),
+        dialects={"sync": TENSORS},
+        setup="the same with batches of up to 64 requests or 5 ms "
+        "([adaptive batching](https://docs.seldon.ai/mlserver/user-guide/adaptive-batching))",
+        environment="mlserver",
+        packages=("mlserver", "mlserver-sklearn"),
+        batches=True,
+    ),
+    System(
+        name="litserve",
+        start=_start_litserve,
+        dialects={"sync": PREDICT},
+        setup="2 workers, batches of up to 16 requests or 10 ms "
+        "([batching](https://lightning.ai/docs/litserve/features/batching))",
+        environment="litserve",
+        packages=("litserve",),
+        batches=True,
+    ),
+    System(
+        name="mlflow",
+        start=_start_mlflow,
+        dialects={"sync": INVOCATIONS},
+        setup="`mlflow models serve`, 2 workers "
+        "([local server](https://mlflow.org/docs/latest/ml/deployment/deploy-model-locally/))",
+        environment="mlflow",
+        packages=("mlflow", "uvicorn"),
+    ),
+    System(
+        name="ray-serve",
+        start=functools.partial(_start_ray, "ray_serve"),
+        dialects={"sync": PREDICT},
+        setup="2 replicas, batches of up to 64 requests or 10 ms "
+        "([request batching](https://docs.ray.io/en/latest/serve/advanced-guides/dyn-req-batch.html))",
+        environment="ray",
+        packages=("ray",),
+        batches=True,
+    ),
+    System(
+        name="ray-tasks",
+        start=functools.partial(_start_ray, "ray_tasks"),
+        dialects={"poll": TASK},
+        setup="2 task consumers over Celery, Redis as broker and result backend "
+        "([asynchronous inference](https://docs.ray.io/en/latest/serve/asynchronous-inference.html))",
+        environment="ray",
+        packages=("ray", "celery", "redis"),
+    ),
+)
+# Foretell last: what it is compared with was measured just before, and just after in the next round.
+SYSTEMS = (*OWN_SYSTEMS[:-1], *PEER_SYSTEMS, OWN_SYSTEMS[-1])

@@ -1,0 +1,5 @@
+"""The command `foretell`."""
+
+from foretell.cli.root import main
+
+__all__ = ["main"]

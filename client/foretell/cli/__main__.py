@@ -1,0 +1,5 @@
+"""`python -m foretell.cli`."""
+
+from foretell.cli.root import main
+
+main()

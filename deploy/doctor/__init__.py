@@ -1,0 +1,1 @@
+"""`python -m deploy doctor`: looks at all that a service works with, and says of each part what to do."""

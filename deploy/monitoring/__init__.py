@@ -1,0 +1,1 @@
+"""What watches the service from outside: rules for Prometheus, and a dashboard for Grafana."""

@@ -1,0 +1,139 @@
+"""The append-only file of the embedded Redis reaches the disk and has room there, whoever rewrites it meanwhile."""
+
+import errno
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from worker import append_file
+from worker.append_file import AppendFile
+
+RESERVE_BYTES = 2**20
+
+
+@pytest.fixture
+def synced(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the files that are synced."""
+    names: list[str] = []
+
+    def fsync(descriptor: int) -> None:
+        names.append(Path(f"/proc/self/fd/{descriptor}").readlink().name)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    return names
+
+
+def write(folder: Path, *names: str) -> list[Path]:
+    """Files as Redis has them in its folder."""
+    files = [folder / "appendonlydir" / name for name in names]
+    files[0].parent.mkdir(exist_ok=True)
+    for file in files:
+        file.write_bytes(b"x")
+    return files
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="only Linux tells which file a descriptor is")
+def test_what_redis_appends_to_is_synced(tmp_path: Path, synced: list[str]) -> None:
+    write(tmp_path, "appendonly.aof.1.base.rdb", "appendonly.aof.2.incr.aof", "appendonly.aof.manifest")
+
+    AppendFile(tmp_path, RESERVE_BYTES).sync()
+
+    assert synced == ["appendonly.aof.2.incr.aof"]
+
+
+def test_a_redis_that_has_written_nothing_yet_needs_nothing(tmp_path: Path, synced: list[str]) -> None:
+    file = AppendFile(tmp_path, RESERVE_BYTES)
+
+    file.sync()
+    file.reserve()
+
+    assert synced == []
+    assert not file.is_short
+
+
+def test_a_file_that_goes_meanwhile_is_no_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = tmp_path / "appendonlydir" / "appendonly.aof.1.incr.aof"
+    monkeypatch.setattr(Path, "glob", lambda *_: iter([gone]))
+    file = AppendFile(tmp_path, RESERVE_BYTES)
+
+    file.sync()
+    file.reserve()
+
+    assert not gone.exists()
+    assert not file.is_short
+
+
+def ahead_bytes(file: Path) -> int:
+    """The room that is kept for a file beyond its end."""
+    return file.stat().st_blocks * 512 - file.stat().st_size
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux keeps room for a file without making it longer")
+def test_the_file_that_is_written_has_room_ahead_and_is_as_long_as_before(tmp_path: Path) -> None:
+    old, new = write(tmp_path, "appendonly.aof.9.incr.aof", "appendonly.aof.10.incr.aof")
+
+    AppendFile(tmp_path, RESERVE_BYTES).reserve()
+
+    assert ahead_bytes(new) >= RESERVE_BYTES
+    assert ahead_bytes(old) < RESERVE_BYTES
+    assert new.read_bytes() == b"x"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux keeps room for a file without making it longer")
+def test_room_is_made_anew_when_a_quarter_of_it_is_used(tmp_path: Path) -> None:
+    (file,) = write(tmp_path, "appendonly.aof.1.incr.aof")
+    kept = AppendFile(tmp_path, RESERVE_BYTES)
+    left = []
+    for written in (RESERVE_BYTES // 5, RESERVE_BYTES // 5):
+        kept.reserve()
+        with file.open("ab") as appended:
+            appended.write(bytes(written))
+        left.append(ahead_bytes(file))
+
+    kept.reserve()
+
+    assert left[0] >= RESERVE_BYTES * 3 // 4 > left[1]
+    assert ahead_bytes(file) >= RESERVE_BYTES
+
+
+def test_a_disk_without_room_is_noted_until_there_is_some(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, "appendonly.aof.1.incr.aof")
+    file, answers = AppendFile(tmp_path, RESERVE_BYTES), [errno.ENOSPC, errno.EDQUOT, 0]
+    monkeypatch.setattr(append_file, "allocate", lambda *_: refuse(answers.pop(0)))
+
+    noted = []
+    while answers:
+        file.reserve()
+        noted.append(file.is_short)
+
+    assert noted == [True, True, False]
+
+
+def refuse(number: int) -> None:
+    """What the system answers."""
+    if number:
+        raise OSError(number, os.strerror(number))
+
+
+def test_where_no_room_can_be_kept_it_is_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, "appendonly.aof.1.incr.aof")
+    monkeypatch.setattr(append_file, "allocate", lambda *_: refuse(errno.ENOTSUP))
+    files = [AppendFile(tmp_path, reserve_bytes) for reserve_bytes in (4096, 2**60)]
+
+    for file in files:
+        file.reserve()
+
+    assert [file.is_short for file in files] == [False, True]
+
+
+def test_a_disk_that_fails_is_a_fault_and_not_a_full_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, "appendonly.aof.1.incr.aof")
+    monkeypatch.setattr(append_file, "allocate", lambda *_: refuse(errno.EIO))
+    file = AppendFile(tmp_path, RESERVE_BYTES)
+
+    with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+        file.reserve()
+
+    assert not file.is_short

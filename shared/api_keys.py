@@ -14,13 +14,14 @@ from typing import Any, Final
 import orjson
 from redis.exceptions import OutOfMemoryError, RedisError
 
-from shared.connection import Connections, loaded
+from shared.connection import Connections
 from shared.errors import InvalidRequest, KeyNeeded, KeyNotFound, StoreFull, StoreUnavailable
 from shared.job import from_millis
 from shared.keys import Keys
 from shared.limits import NAMES, checked_limits
 from shared.owner import DEFAULT_OWNER, check_owner
 from shared.schema import SCHEMA, current
+from shared.script import loaded
 
 # ft_, 12 hex digits that name the key, and 256 random bits as base64url without padding. It tells a scanner for leaked
 # secrets what it is.

@@ -4,15 +4,13 @@ redis-py does the connecting, authentication and TLS; its command layer is passe
 of CPU that a scripted call takes (docs/architecture.md, "Where the time goes").
 """
 
-import hashlib
 import os
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import hiredis
@@ -27,10 +25,8 @@ from redis.retry import Retry
 from shared.address import Address
 from shared.errors import BadSetting, StoreFull, StoreUnavailable
 from shared.meter import METER
+from shared.script import Script
 
-LUA: Final = Path(__file__).parent / "lua"
-# Before every script, in this order.
-BEFORE: Final = ("base", "outbox", "prelude")
 OLDEST_SERVER: Final = (7, 0)
 # The one maxmemory-policy under which no job is thrown away.
 KEEPS_ALL: Final = "noeviction"
@@ -45,15 +41,6 @@ KEEPALIVE: Final = {
 }
 
 Argument = str | bytes | int | float
-
-
-class Script:
-    """One Lua script with those before it that all have."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.source = b"".join((LUA / f"{part}.lua").read_bytes() for part in (*BEFORE, name))
-        self.digest = hashlib.sha1(self.source, usedforsecurity=False).hexdigest()
 
 
 class Connections:
@@ -297,8 +284,3 @@ def check_server(url: str, *, timeout_seconds: float) -> None:
             f"Redis at {server.place} has maxmemory-policy {server.policy}, which throws jobs away; set it to "
             "noeviction"
         )
-
-
-def loaded(names: Sequence[str]) -> dict[str, Script]:
-    """The scripts of these names."""
-    return {name: Script(name) for name in names}

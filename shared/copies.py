@@ -10,9 +10,10 @@ from typing import Any, Final, Literal
 
 from redis.exceptions import RedisError
 
-from shared.connection import Connections, loaded
+from shared.connection import Connections
 from shared.errors import ServiceError, StoreUnavailable
 from shared.keys import Keys
+from shared.script import loaded
 
 SCRIPTS: Final = ("saving", "saved")
 # A writer that has not ended by then is dead: storage gives up sooner.

@@ -26,12 +26,12 @@ from shared.autoscale import (
     needed,
     wanted,
 )
-from shared.connection import loaded
 from shared.errors import StoreUnavailable
 from shared.heartbeat import FRESH_SECONDS
 from shared.metrics import MICROS
 from shared.overview import Overviews, Queue, Work
 from shared.queue import BATCH, DRAINED, ONLINE, SERVED, TRAIN
+from shared.script import loaded
 from shared.settings import Settings
 from shared.store import JobStore
 

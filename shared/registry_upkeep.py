@@ -8,11 +8,12 @@ import orjson
 
 from shared.aliases import PRODUCTION
 from shared.catalogue import Catalogue, reached
-from shared.connection import Connections, loaded
+from shared.connection import Connections
 from shared.copies import Copies
 from shared.errors import StorageFailed, StoreFull, StoreUnavailable
 from shared.keys import Keys
 from shared.registry_copy import Restored, stored_models, stored_state, stored_versions, write_copy
+from shared.script import loaded
 from shared.storage import Storage, version_prefix
 
 SCRIPTS: Final = (

@@ -12,7 +12,7 @@ import orjson
 import structlog
 from redis.exceptions import RedisError
 
-from shared.connection import Connections, loaded
+from shared.connection import Connections
 from shared.copies import Copies
 from shared.errors import (
     FileMissing,
@@ -26,6 +26,7 @@ from shared.errors import (
 from shared.job import from_millis
 from shared.keys import Keys
 from shared.schedule import Run, Schedule, ScheduleRecord, millis
+from shared.script import loaded
 from shared.storage import Storage, schedule_key
 
 log = structlog.get_logger()

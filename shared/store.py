@@ -7,7 +7,7 @@ from typing import Any, Final
 import orjson
 from redis.exceptions import RedisError
 
-from shared.connection import Connections, loaded
+from shared.connection import Connections
 from shared.errors import (
     IdempotencyKeyReused,
     JobFinished,
@@ -41,6 +41,7 @@ from shared.records import (
     load_spec,
 )
 from shared.schema import SCHEMA
+from shared.script import loaded
 from shared.settings import Settings
 from shared.webhooks import limits_of_ends
 

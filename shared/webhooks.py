@@ -12,13 +12,14 @@ from typing import Any, Final
 
 import orjson
 
-from shared.connection import Connections, loaded
+from shared.connection import Connections
 from shared.delivery import Delivery, DeliveryStatus, Leased, load_delivery, load_leased, new_delivery_id
 from shared.errors import DeliveryNotFound, LimitReached, WebhookSecretMissing
 from shared.job import from_millis
 from shared.keys import Keys
 from shared.networks import networks_of
 from shared.receiver import Receiver
+from shared.script import loaded
 from shared.settings import Settings
 
 SCRIPTS: Final = (

@@ -9,8 +9,8 @@ from flask import Flask
 from api.documents import JobDocument
 from api.errors import SUBMITTING
 from deploy.commands import root
-from shared.connection import LUA
 from shared.metrics import METRICS, Metric, page
+from shared.script import LUA
 
 SCRIPTED = re.compile(r"(?:count|observe|count_model)\([^'\n]*'(\w+) ")
 COUNTED = re.compile(r"""METER\.add\(f?"(\w+)([^"]*)""")

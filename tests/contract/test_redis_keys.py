@@ -12,8 +12,8 @@ import shared.registry_upkeep
 import shared.schedules
 import shared.store
 import shared.webhooks
-from shared.connection import BEFORE, LUA, Script
 from shared.keys import Keys
+from shared.script import BEFORE, LUA, Script, linked
 
 SCRIPTS = sorted(path.stem for path in LUA.glob("*.lua") if path.stem not in BEFORE)
 # `base .. 'job:' .. id`, `base .. 'fence'`
@@ -149,8 +149,23 @@ def test_every_script_is_loaded_by_the_one_that_runs_it() -> None:
     assert names == SCRIPTS
 
 
-@pytest.mark.parametrize("script", SCRIPTS)
-def test_a_script_is_loaded_after_what_all_have(script: str) -> None:
-    loaded = Script(script).source.decode()
+COMMON = {name for part in BEFORE for name in re.findall(r"^local (?:function )?(\w+)", source(part), re.MULTILINE)}
 
-    assert loaded == source("base") + source("outbox") + source("prelude") + source(script)
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_a_script_comes_after_all_that_it_calls(script: str) -> None:
+    known: set[str] = set()
+    for line in Script(script).source.decode().splitlines():
+        known.update(re.findall(r"local (?:function )?(\w+)", line))
+        assert COMMON.intersection(re.findall(r"(?<![\w.:'])(\w+)\(", line)) <= known, line
+
+
+def test_a_script_comes_without_what_it_does_not_need() -> None:
+    assert "local function finish(" in Script("commit").source.decode()
+    assert "local function finish(" not in Script("read").source.decode()
+
+
+def test_names_that_are_defined_together_come_together() -> None:
+    parts = ["local one, two = 1, 2\n", "local function three() return two end\n", "local four = 4\n"]
+
+    assert linked(parts, "return three()\n") == "".join((*parts[:2], "return three()\n"))

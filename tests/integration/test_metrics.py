@@ -9,7 +9,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parsed
 
 from shared.batch_store import BatchStore
-from shared.connection import Connections, loaded
+from shared.connection import Connections
 from shared.errors import StoreUnavailable
 from shared.heartbeat import beat_once
 from shared.job import Status
@@ -18,6 +18,7 @@ from shared.meter import METER, Meter
 from shared.metrics import METRICS, PREFIX
 from shared.queue import BATCH, ONLINE, SERVED
 from shared.records import Outcome, failure_outcome
+from shared.script import complete, loaded
 from shared.settings import Settings
 from shared.store import JobStore
 from tests.integration import batches as by_hand
@@ -231,11 +232,11 @@ def test_values_fall_into_the_bucket_that_holds_them(store: JobStore, measures: 
 
 
 def test_scripts_and_processes_choose_the_same_bucket(store: JobStore, measures: Measures, meter: Meter) -> None:
-    before = loaded(["count"])["count"].source.rpartition(b"-- Add what a process")[0]
+    script = complete("observe('job_seconds batch', ARGV[1] + 0)")
     client, base = store.connections.client, store.keys.base
     for millis in (0, 1, 2, 3, 4, 5, 1023, 1024, 1025, 2**25, 2**25 + 1, 2**40):
         client.delete(store.keys.metrics)
-        client.eval(before + b"observe('job_seconds batch', ARGV[1] + 0)", 1, base, millis)
+        client.eval(script, 1, base, millis)
         meter.observe(("job_seconds", "predict ", (1000 * millis,)))
         meter.send(measures.send)
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.connection import LUA
 from shared.job import DONE, PRIORITY_SECONDS, TRANSITIONS, Counts, Status, from_millis, new_job_id
+from shared.script import LUA
 from tests.wait import until
 
 LEGAL = {

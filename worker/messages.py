@@ -37,6 +37,8 @@ def only_ours(task: Any, app: Any, consumer: Any, **options: Any) -> Callable[..
     def handler(message: Any, body: Any, ack: Any, reject: Any, callbacks: Any, **more: Any) -> None:
         if message.content_type != JSON:
             raise ContentDisallowed(f"refusing a message of the type {str(message.content_type)[:100]}")
+        if not isinstance(message.headers.get("id"), str):  # Celery reads it where nobody catches what it raises
+            raise InvalidTaskError("refusing a message without an id")
         payload = message.payload
         if not isinstance(payload, list) or len(payload) != PARTS:
             raise InvalidTaskError("refusing a message that is no list of three")
@@ -76,7 +78,10 @@ class Held:
         if state.should_stop is not None or state.should_terminate is not None:
             return  # the worker ends, and RabbitMQ has it again then
         if not is_busy(self._consumer):
-            self._hear()
+            try:
+                self._hear()
+            except InvalidTaskError as error:
+                self._consumer.on_invalid_task(self._message.body, self._message, error)
         elif time.monotonic() > self._end:
             self._ack(log, self._consumer.connection_errors)
         else:

@@ -37,12 +37,14 @@ def worker(make_service: Callable[..., Service]) -> Service:
     return service
 
 
-def send(service: Service, body: bytes, content_type: str, encoding: str = "binary") -> None:
+def send(
+    service: Service, body: bytes, content_type: str, encoding: str = "binary", headers: dict[str, Any] | None = None
+) -> None:
     """Put a message into the queue of predictions, as somebody could who reaches the broker."""
     with make_celery(service.settings).connection_for_write() as connection:
         kombu.Producer(connection).publish(
             body, routing_key=ONLINE, content_type=content_type, content_encoding=encoding,
-            headers={"task": DRAIN, "id": str(uuid.uuid4())},
+            headers={"task": DRAIN, "id": str(uuid.uuid4())} if headers is None else headers,
         )  # fmt: skip
 
 
@@ -63,6 +65,8 @@ def test_a_message_that_is_none_of_ours_is_refused_and_harms_nothing(worker: Ser
 
     for content_type, body in foreign:
         send(worker, body, content_type)
+    for headers in ({}, {"id": None}, {"id": 5}, {"id": "x", "eta": "soon"}, {"id": "x", "expires": "never"}):
+        send(worker, b"[[], {}, {}]", "application/json", "utf-8", {"task": DRAIN, **headers})
 
     until(lambda: worker.redis.client.llen(ONLINE) == 0, what="every message was taken")
     job = worker.http.done(worker.http.submit("moody", [[FINE]])["id"])

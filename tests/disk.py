@@ -17,20 +17,20 @@ class Disk:
             OSError: that is not possible here.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        self._folder = folder
+        self.folder = folder
         self._size_bytes = size_bytes
         options = f"size={size_bytes}"
         call("mount", "-t", "tmpfs", "-o", options, "none", str(folder))
 
-    def fill(self) -> None:
-        """Leave no room: the disk becomes as small as what lies on it."""
+    def fill(self, *, left_bytes: int = 0) -> None:
+        """Leave no room, or little: the disk becomes as small as what lies on it."""
         for spare_pages in (0, 16, 256, 4096):  # it may grow while we look
             try:
-                self._resize(self.used_bytes + spare_pages * PAGE_BYTES)
+                self._resize(self.used_bytes + left_bytes + spare_pages * PAGE_BYTES)
             except OSError:
                 continue
             return
-        raise OSError(f"{self._folder} could not be filled")
+        raise OSError(f"{self.folder} could not be filled")
 
     def free(self) -> None:
         """Be as large as before."""
@@ -38,16 +38,16 @@ class Disk:
 
     def close(self) -> None:
         """Take it away, with what lies on it."""
-        call("umount", "--lazy", str(self._folder))
+        call("umount", "--lazy", str(self.folder))
 
     @property
     def used_bytes(self) -> int:
         """How much is taken, by files or for them."""
-        answer = call("df", "--output=used", "--block-size=1", str(self._folder))
+        answer = call("df", "--output=used", "--block-size=1", str(self.folder))
         return int(answer.split()[-1])
 
     def _resize(self, size_bytes: int) -> None:
-        call("mount", "-o", f"remount,size={size_bytes}", str(self._folder))
+        call("mount", "-o", f"remount,size={size_bytes}", str(self.folder))
 
 
 def call(*command: str) -> str:

@@ -26,17 +26,21 @@ def synced(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def write(folder: Path, *names: str) -> list[Path]:
-    """Files as Redis has them in its folder."""
+    """Files as Redis has them in its folder, beside those that are there."""
     files = [folder / "appendonlydir" / name for name in names]
     files[0].parent.mkdir(exist_ok=True)
     for file in files:
         file.write_bytes(b"x")
+    with (files[0].parent / "appendonly.aof.manifest").open("a") as manifest:
+        for name in names:
+            _, _, number, kind, _ = name.split(".")
+            manifest.write(f"file {name} seq {number} type {kind[0]}\n")
     return files
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="only Linux tells which file a descriptor is")
 def test_what_redis_appends_to_is_synced(tmp_path: Path, synced: list[str]) -> None:
-    write(tmp_path, "appendonly.aof.1.base.rdb", "appendonly.aof.2.incr.aof", "appendonly.aof.manifest")
+    write(tmp_path, "appendonly.aof.1.base.rdb", "appendonly.aof.2.incr.aof")
 
     AppendFile(tmp_path, RESERVE_BYTES).sync()
 
@@ -53,9 +57,9 @@ def test_a_redis_that_has_written_nothing_yet_needs_nothing(tmp_path: Path, sync
     assert not file.is_short
 
 
-def test_a_file_that_goes_meanwhile_is_no_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    gone = tmp_path / "appendonlydir" / "appendonly.aof.1.incr.aof"
-    monkeypatch.setattr(Path, "glob", lambda *_: iter([gone]))
+def test_a_file_that_goes_meanwhile_is_no_fault(tmp_path: Path) -> None:
+    (gone,) = write(tmp_path, "appendonly.aof.1.incr.aof")
+    gone.unlink()
     file = AppendFile(tmp_path, RESERVE_BYTES)
 
     file.sync()
@@ -79,6 +83,31 @@ def test_the_file_that_is_written_has_room_ahead_and_is_as_long_as_before(tmp_pa
     assert ahead_bytes(new) >= RESERVE_BYTES
     assert ahead_bytes(old) < RESERVE_BYTES
     assert new.read_bytes() == b"x"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux keeps room for a file without making it longer")
+def test_a_file_that_is_written_no_more_gives_its_room_back(tmp_path: Path) -> None:
+    (old,) = write(tmp_path, "appendonly.aof.9.incr.aof")
+    file = AppendFile(tmp_path, RESERVE_BYTES)
+    file.reserve()
+    (new,) = write(tmp_path, "appendonly.aof.10.incr.aof")
+
+    file.reserve()
+
+    assert ahead_bytes(new) >= RESERVE_BYTES > ahead_bytes(old)
+    assert old.read_bytes() == b"x"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux keeps room for a file without making it longer")
+def test_a_file_of_a_rewrite_that_could_not_begin_is_let_alone(tmp_path: Path) -> None:
+    (file,) = write(tmp_path, "appendonly.aof.1.incr.aof")
+    left = file.with_name("appendonly.aof.2.incr.aof")
+    left.touch()
+
+    AppendFile(tmp_path, RESERVE_BYTES).reserve()
+
+    assert ahead_bytes(file) >= RESERVE_BYTES
+    assert ahead_bytes(left) == 0
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux keeps room for a file without making it longer")
@@ -137,3 +166,59 @@ def test_a_disk_that_fails_is_a_fault_and_not_a_full_one(tmp_path: Path, monkeyp
         file.reserve()
 
     assert not file.is_short
+
+
+class Redis:
+    """What is asked of one."""
+
+    def __init__(self, **info: int) -> None:
+        self.asked: list[str] = []
+        self._info = {"aof_base_size": 0, "aof_rewrite_in_progress": 0, "used_memory": 2**20} | info
+
+    def info(self) -> dict[str, int]:
+        return self._info
+
+    def bgrewriteaof(self) -> None:
+        self.asked.append("rewrite")
+
+    def config_set(self, name: str, value: int) -> None:
+        self.asked.append(f"{name} {value}")
+
+
+@pytest.mark.parametrize(
+    ("info", "free_bytes", "begun"),
+    [
+        ({"aof_current_size": 64 * 2**20}, 2**30, True),
+        ({"aof_current_size": 64 * 2**20 - 1}, 2**30, False),
+        ({"aof_current_size": 200 * 2**20, "aof_base_size": 100 * 2**20}, 2**30, True),
+        ({"aof_current_size": 199 * 2**20, "aof_base_size": 100 * 2**20}, 2**30, False),
+        ({"aof_current_size": 64 * 2**20, "aof_rewrite_in_progress": 1}, 2**30, False),
+        ({"aof_current_size": 64 * 2**20}, 2**20 + RESERVE_BYTES, True),
+        ({"aof_current_size": 64 * 2**20}, 2**20 + RESERVE_BYTES - 1, False),
+    ],
+    ids=["long", "short", "doubled", "not-doubled", "under-way", "room", "no-room"],
+)
+def test_a_file_is_rewritten_when_it_has_doubled_and_there_is_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, info: dict[str, int], free_bytes: int, begun: bool
+) -> None:
+    client = Redis(**info)
+    monkeypatch.setattr(append_file, "free_bytes", lambda _: free_bytes)
+
+    AppendFile(tmp_path, RESERVE_BYTES, client).rewrite_if_due()
+
+    assert client.asked == ["rewrite"] * begun
+
+
+def test_redis_is_held_back_when_hardly_anything_is_left_and_until_there_is_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (written,) = write(tmp_path, "appendonly.aof.1.incr.aof")
+    client, answers = Redis(), [0, 0, errno.ENOSPC, errno.ENOSPC, 0, 0]
+    monkeypatch.setattr(append_file, "allocate", lambda *_: refuse(answers.pop(0)))
+    file = AppendFile(tmp_path, RESERVE_BYTES, client)
+
+    while answers:
+        file.reserve()
+
+    assert written.read_bytes() == b"x"
+    assert client.asked == [f"min-replicas-to-write {value}" for value in (0, 1, 1, 0)]

@@ -20,8 +20,13 @@ LOOK_FOR_PROCESSES_SECONDS = 0.5
 PAUSE_FACTOR = 20
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
-# What a kind of process has in its command line; the first that is there counts.
+# What a kind of process has in its name or in its command line; the first that is there counts.
 KINDS = {
+    "worker-batch": "batch worker",
+    "worker-online": "online worker",
+    "worker-": "other workers",
+    "scheduler ": "scheduler",
+    "api ": "api",
     "api.server": "api",
     "--queues batch": "batch worker",
     "--queues online": "online worker",
@@ -108,8 +113,8 @@ def cpu_seconds_by_kind(group: ProcessGroup) -> dict[str, float]:
 
 
 def kind_of(process: psutil.Process) -> str:
-    """One of the kinds, by the command line."""
-    line = " ".join(process.cmdline())
+    """One of the kinds, by the name and the command line."""
+    line = " ".join((process.name(), *process.cmdline()))
     return next((kind for mark, kind in KINDS.items() if mark in line), OTHER)
 
 

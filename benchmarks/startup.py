@@ -117,14 +117,8 @@ def predicts(port: int) -> bool:
 
 
 def name_of(process: psutil.Process) -> str:
-    """What a process is, by its command line."""
-    words = process.cmdline()
-    if "--queues" in words:
-        return f"worker {words[words.index('--queues') + 1]}"
-    for word, name in (("beat", "scheduler"), ("api.server", "api"), ("deploy", "supervisor")):
-        if word in words:
-            return name
-    return "redis" if any("redis.sock" in word for word in words) else process.name()
+    """What a process is called; the supervisor has the name of Python."""
+    return "supervisor" if "python" in process.name() else process.name()
 
 
 def children_seconds() -> float:

@@ -1,15 +1,18 @@
 """`make run`: Redis, API, workers and scheduler under one supervisor, on nothing but this machine."""
 
 import fcntl
+import gc
 import http.client
+import importlib
 import os
 import signal
 import socket
 import stat
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import IO
+from typing import IO, Final
 
 import redis
 
@@ -18,10 +21,21 @@ from deploy.keys import check_open, has_keys
 from deploy.supervisor import Child, Supervisor, say
 from shared.connection import check_server
 from shared.errors import BadSetting
-from shared.queue import SERVED
+from shared.queue import QUEUES, SERVED
 from shared.settings import Settings, environment_of
+from worker.imports import import_for
 
 READY_SECONDS = 120.0
+# One thread for what libraries do within a process.
+THREADS: Final = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+# Elsewhere libraries of the system do not bear a fork, and a process could not be told another name.
+FORKED: Final = sys.platform == "linux"
+# What each process would import by itself, beside what its jobs need.
+IMPORTED: Final = (
+    *("api.app", "granian.cli", "worker.app", "worker.scheduler", "celery.bin.celery", "celery.apps.worker"),
+    *("celery.apps.beat", "celery.concurrency.prefork", "celery.concurrency.solo", "celery.concurrency.thread"),
+    *("celery.fixups.django", "kombu.transport.redis"),
+)
 BEARER = " -H 'Authorization: Bearer ft_...'"
 CURL = """curl -s {address}/predict -H 'Content-Type: application/json' -d '{{"x1": 0.06, "x2": 0.02, "x3": 0.02}}'"""
 
@@ -37,15 +51,15 @@ def run(settings: Settings) -> None:
     held = hold_data_dir(settings.data_dir)
     supervisor = Supervisor()
     try:
-        start_redis(supervisor, settings)
+        server = begin_redis(supervisor, settings)
+        environment = os.environ | environment_of(settings) | THREADS
+        if FORKED:
+            import_all(settings, environment)
+        if server is not None:
+            await_redis(supervisor, server, settings)
         if supervisor.stopping:
             return
         check_open(settings)
-        environment = (
-            os.environ
-            | environment_of(settings)
-            | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
-        )
         # Workers before the API: a task name must be known before anybody publishes it.
         for queue in SERVED:
             supervisor.start(
@@ -53,16 +67,19 @@ def run(settings: Settings) -> None:
                     f"worker-{queue}",
                     worker_command(settings, queue),
                     environment,
+                    forked=FORKED,
                     stage=1,
                     # Long enough for a unit in hand; what is killed is done again, but counts as an attempt.
                     grace_seconds=settings.drain_seconds + 30,
                 )
             )
-        supervisor.start(Child("scheduler", scheduler_command(), environment, stage=1))
+        supervisor.start(Child("scheduler", scheduler_command(), environment, forked=FORKED, stage=1))
+        grace_seconds = api_stop_seconds(settings)
         supervisor.start(
-            Child("api", api_command(settings), environment, stage=2, grace_seconds=api_stop_seconds(settings))
+            Child("api", api_command(settings), environment, forked=FORKED, stage=2, grace_seconds=grace_seconds)
         )
-        demo = Child("demo models", [sys.executable, "-m", "examples"], environment, stage=2, once=True)
+        command = [sys.executable, "-m", "examples"]
+        demo = Child("demo models", command, environment, forked=FORKED, stage=2, once=True)
         if settings.demo_models:
             supervisor.start(demo)
         ready = supervisor.wait_until(lambda: not demo.running() and answers(settings), READY_SECONDS)
@@ -150,24 +167,47 @@ def private_folders(settings: Settings) -> None:
             raise BadSetting(f"{folder} cannot be used: {error.strerror}") from error
 
 
-def start_redis(supervisor: Supervisor, settings: Settings) -> None:
-    """Start the embedded Redis, or see that the outside one can be used.
+def import_all(settings: Settings, environment: Mapping[str, str]) -> None:
+    """Import here, once, what the processes need that are forked from this one."""
+    os.environ.update(environment)
+    for module in IMPORTED:
+        importlib.import_module(module)
+    import_for(QUEUES, tracing=settings.tracing)
+    # The collector would write to all that is here, and what is written to is shared no more.
+    gc.collect()
+    gc.freeze()
+
+
+def begin_redis(supervisor: Supervisor, settings: Settings) -> Child | None:
+    """Start the embedded Redis; None if it is another one that is used.
+
+    Raises:
+        BadSetting: the other one cannot be reached, or used.
+    """
+    if settings.redis_url is not None:
+        check_server(settings.redis_address, timeout_seconds=3)
+        return None
+    private_folders(settings)
+    settings.redis_socket.unlink(missing_ok=True)
+    child = Child("redis", redis_command(settings), os.environ, grace_seconds=30, orphan_signal=signal.SIGTERM)
+    supervisor.start(child)
+    return child
+
+
+def await_redis(supervisor: Supervisor, child: Child, settings: Settings) -> None:
+    """Wait until the embedded Redis can be used, or the end is asked for.
 
     Raises:
         BadSetting
     """
-    if settings.redis_url is None:
-        private_folders(settings)
-        settings.redis_socket.unlink(missing_ok=True)
-        child = Child("redis", redis_command(settings), os.environ, grace_seconds=30, orphan_signal=signal.SIGTERM)
-        supervisor.start(child)
-        # It reads its append-only file first, which takes a second for some million entries.
-        if not supervisor.wait_until(lambda: pings(settings) or child.failures > 0, READY_SECONDS) or child.failures:
-            if supervisor.stopping:
-                return
-            raise BadSetting(
-                f"the embedded Redis does not start on {settings.data_dir / 'redis'}; its own lines above say why"
-            )
+    # It reads its append-only file first, which takes a second for some million entries.
+    ready = supervisor.wait_until(lambda: pings(settings) or child.failures > 0, READY_SECONDS)
+    if supervisor.stopping:
+        return
+    if not ready or child.failures:
+        raise BadSetting(
+            f"the embedded Redis does not start on {settings.data_dir / 'redis'}; its own lines above say why"
+        )
     check_server(settings.redis_address, timeout_seconds=3)
 
 

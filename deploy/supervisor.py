@@ -1,17 +1,26 @@
 """A supervisor in the foreground: starts children in order, restarts what dies, stops everything in reverse order."""
 
+import contextlib
+import multiprocessing
 import os
+import runpy
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from multiprocessing.context import ForkProcess
+from pathlib import Path
 from types import FrameType
+from typing import Final
 
 from deploy.commands import root
-from shared.process import die_with_parent
+from shared.process import be_called, die_with_parent
 
+FORK: Final = multiprocessing.get_context("fork")
+ENDING: Final = (signal.SIGINT, signal.SIGTERM)
+# What Python ignores, and other programs expect as the system has it.
+NOT_FOR_OTHERS: Final = (signal.SIGPIPE, signal.SIGXFSZ)
 FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 30.0
 # A child that ran for so long starts again with the first pause.
@@ -26,33 +35,64 @@ class Child:
     name: str
     command: Sequence[str]
     environment: Mapping[str, str]
+    # It is `python -m ...`, and runs in a fork of this process with all that has been imported here.
+    forked: bool = False
     stage: int = 0  # the highest is stopped first
     once: bool = False  # it has an end; not restarted
     grace_seconds: float = 10.0
     # Sent by Linux when the supervisor itself is killed. Redis writes its file to the end first.
     orphan_signal: signal.Signals = signal.SIGKILL
-    process: subprocess.Popen[bytes] | None = None
+    process: ForkProcess | None = None
     started: float = 0.0
     failures: int = 0
     due: float = field(default=0.0)
 
     def start(self) -> None:
-        """Start the process in a session of its own, so that Ctrl-C reaches only the supervisor."""
+        """Start the process in a session of its own, so that Ctrl-C reaches only the supervisor.
+
+        Raises:
+            OSError: the system takes no more processes.
+        """
         self.started = time.monotonic()
-        parent = os.getpid()
-        self.process = subprocess.Popen(
-            self.command,
-            env=dict(self.environment),
-            cwd=root(),
-            stdin=subprocess.DEVNULL,
-            start_new_session=True,
-            # Safe although it runs between fork and exec: this process has one thread.
-            preexec_fn=lambda: die_with_parent(parent, self.orphan_signal),
-        )
+        process = FORK.Process(target=self._become, args=(os.getpid(),), name=self.name)
+        # A signal that comes before the process has its own handlers would be lost in a copy of ours.
+        signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+        try:
+            process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
+        self.process = process
+
+    def _become(self, parent: int) -> None:
+        """Be the child, after the fork.
+
+        No other thread here runs Python. The one that there is, of pyarrow's allocator, is ended and begun by itself.
+        """
+        os.setsid()
+        die_with_parent(parent, self.orphan_signal)
+        # As Python itself begins.
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        close_others()
+        os.chdir(root())
+        if not self.forked:
+            for number in NOT_FOR_OTHERS:
+                signal.signal(number, signal.SIG_DFL)
+            os.execve(self.command[0], list(self.command), dict(self.environment))  # noqa: S606  # our own command line
+        os.environ.clear()
+        os.environ.update(self.environment)
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:  # it may have been closed before us
+                stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # a file, as Python made it
+        be_called(self.name)
+        _, _, module, *sys.argv[1:] = self.command
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
 
     def running(self) -> bool:
         """Whether the process lives."""
-        return self.process is not None and self.process.poll() is None
+        return self.process is not None and self.process.exitcode is None
 
     def end(self) -> None:
         """Ask the process to end."""
@@ -62,19 +102,29 @@ class Child:
 
     def await_end(self) -> None:
         """Wait until it has ended, and kill it after its time of grace."""
-        if self.process is None:
+        if self.process is None or self.process.pid is None:
             return
-        try:
-            self.process.wait(max(0.0, self.due - time.monotonic()))
-        except subprocess.TimeoutExpired:
+        # Not join(seconds), which waits for the end of a pipe that the child has closed.
+        while self.running() and time.monotonic() < self.due:
+            time.sleep(TURN_SECONDS / 5)
+        if self.running():
             say(f"{self.name} did not end within {self.grace_seconds:g} s; it is killed")
-            os.killpg(self.process.pid, signal.SIGKILL)  # with its own children
-            self.process.wait()
+            with contextlib.suppress(ProcessLookupError):  # it has ended just now
+                os.killpg(self.process.pid, signal.SIGKILL)  # with its own children
+            self.process.join()
 
     def ended_because(self) -> str:
         """How the process ended, for people."""
-        code = self.process.returncode if self.process else 0
+        code = (self.process.exitcode if self.process else None) or 0
         return f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+
+
+def close_others() -> None:
+    """Close all files of this process but for its standard streams: pipes of others, the lock of the data folder."""
+    for number in [int(file.name) for file in Path("/dev/fd").iterdir()]:
+        if number > 2:
+            with contextlib.suppress(OSError):  # that of the list itself
+                os.close(number)
 
 
 def say(text: str) -> None:
@@ -88,8 +138,10 @@ class Supervisor:
     def __init__(self) -> None:
         self.children: list[Child] = []
         self.stopping = False
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in ENDING:
             signal.signal(number, self._stop)
+        # Whoever starts us may have it ignored: then the system would not tell how a child has ended.
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         self.stopping = True
@@ -97,7 +149,7 @@ class Supervisor:
     def start(self, child: Child) -> None:
         """Start a child and keep it alive from now on."""
         self.children.append(child)
-        child.start()
+        self._begin(child)
 
     def wait_until(self, condition: Callable[[], bool], seconds: float) -> bool:
         """Look after the children until the condition holds; False if it did not in time, or the end was asked for."""
@@ -122,17 +174,26 @@ class Supervisor:
             if child.process is not None:
                 self._bury(child)
             elif time.monotonic() >= child.due:
-                child.start()
+                self._begin(child)
+
+    def _begin(self, child: Child) -> None:
+        try:
+            child.start()
+        except OSError as error:
+            self._pause(child, f"cannot be started: {error.strerror}")
 
     def _bury(self, child: Child) -> None:
         """Note a death, and when to start again."""
         reason = child.ended_because()
-        failed = child.process is not None and child.process.returncode != 0
+        failed = child.process is not None and child.process.exitcode != 0
         child.process = None
         if child.once:
             if failed:
                 say(f"{child.name} {reason}")
             return
+        self._pause(child, reason)
+
+    def _pause(self, child: Child, reason: str) -> None:
         child.failures = 1 if time.monotonic() - child.started > STABLE_SECONDS else child.failures + 1
         pause = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2 ** (child.failures - 1))
         child.due = time.monotonic() + pause

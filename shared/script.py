@@ -15,9 +15,9 @@ LUA: Final = Path(__file__).parent / "lua"
 BEFORE: Final = ("base", "outbox", "prelude")
 
 COMMENT: Final = re.compile(r"^[ ]*--.*\n", re.MULTILINE)
-# Each begins at the start of a line, and goes on up to the next.
+# What may come before a script is in parts: each begins with `local` at the start of a line, and ends at the next.
 PART: Final = re.compile(r"^(?=local )", re.MULTILINE)
-NAMES: Final = re.compile(r"local (?:function )?(\w+(?:, \w+)*)")
+NAMES: Final = re.compile(r"local (?:function )?(\w+(?:,\s*\w+)*)")
 WORD: Final = re.compile(r"\w+")
 
 
@@ -43,7 +43,7 @@ def linked(parts: Sequence[str], code: str) -> str:
     needed, kept = set(WORD.findall(code)), [code]
     for part in reversed(parts):  # Lua looks for a name above only
         named = NAMES.match(part)
-        if named is not None and needed.intersection(named[1].split(", ")):
+        if named is not None and needed.intersection(WORD.findall(named[1])):
             needed.update(WORD.findall(part))
             kept.append(part)
     return "".join(reversed(kept))

@@ -43,6 +43,7 @@ from shared.webhooks import Webhooks
 from worker.append_file import AppendFile
 from worker.basis import basis_of
 from worker.drain import FAMILY, caller
+from worker.imports import import_for
 from worker.janitor import Janitor
 from worker.messages import STRATEGY
 from worker.schedules import Scheduler, submitter, surroundings
@@ -78,7 +79,11 @@ def make_app() -> Celery:
     made: dict[tuple[int, Any], Any] = {}
     parent: dict[str, tuple[str, ...]] = {"queues": ()}
     stopping, farewell = Stopping(), Farewell()
-    append_file = AppendFile(settings.data_dir / "redis", settings.redis_disk_reserve_mb * 2**20)
+    append_file = AppendFile(
+        settings.data_dir / "redis",
+        settings.redis_disk_reserve_mb * 2**20,
+        Connections(settings.redis_address, timeout_seconds=2).client,
+    )
 
     making = threading.Lock()  # webhooks are sent by threads of one process
 
@@ -163,24 +168,7 @@ def make_app() -> Celery:
     @celeryd_init.connect(weak=False)
     def import_once(options: dict[str, Any], **_: Any) -> None:
         parent["queues"] = tuple(options.get("queues") or ())
-        # Read when OpenMP is loaded: threads of a fit that wait for one another would spin otherwise, and where others
-        # want the processor too they would hold each other up for many times as long as the fit takes.
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-        # What is loaded after a process has begun, such as scikit-learn's OpenMP with the first file, knows of no limit
-        # that was set then. A fit takes as many threads as it may have, whatever this says.
-        for library in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-            os.environ.setdefault(library, "1")
-        # In the parent, so that its children share the memory and start at once. It never predicts: OpenMP used
-        # before a fork makes the children hang. What takes longest, scikit-learn, is only for those who wait for a
-        # prediction: files and trainings can wait a second more for their first one, and where there are none, that
-        # is a second and 100 MB less for each of their workers.
-        if not {CONTROL, WEBHOOKS}.intersection(parent["queues"]):
-            import worker.preload
-            import worker.services  # noqa: F401
-        if settings.tracing:
-            import shared.otlp  # noqa: F401
-        if ONLINE in parent["queues"]:
-            import sklearn.pipeline  # noqa: F401
+        import_for(parent["queues"], tracing=settings.tracing)
 
     @worker_process_init.connect(weak=False)
     def start_child(**_: Any) -> None:
@@ -242,4 +230,12 @@ def make_app() -> Celery:
     return app
 
 
-app = make_app()
+def __getattr__(name: str) -> Any:
+    """`app`, made when Celery asks for it: who imports this module to fork from it must not have made one."""
+    if name != "app":
+        raise AttributeError(name)
+    try:
+        made = globals()["app"] = make_app()
+    except AttributeError as error:  # which Celery would take for a module without an application
+        raise RuntimeError("the application cannot be made") from error
+    return made

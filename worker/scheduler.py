@@ -47,4 +47,12 @@ def make_app() -> Celery:
     return app
 
 
-app = make_app()
+def __getattr__(name: str) -> Any:
+    """`app`, made when Celery asks for it, as in worker/app.py."""
+    if name != "app":
+        raise AttributeError(name)
+    try:
+        made = globals()["app"] = make_app()
+    except AttributeError as error:  # which Celery would take for a module without an application
+        raise RuntimeError("the application cannot be made") from error
+    return made

@@ -18,8 +18,7 @@ from tests.wait import until
 
 
 def api_processes(service: Service) -> list[Any]:
-    mains = [process for process in service.members() if "api.server" in process.cmdline()]
-    return [process for main in mains for process in (main, *main.children(recursive=True))]
+    return [process for process in service.members() if process.name() == "api"]
 
 
 def test_jobs_are_waited_for_while_the_api_is_killed_and_comes_back(service: Service, barrier: Barrier) -> None:

@@ -149,15 +149,28 @@ def test_every_script_is_loaded_by_the_one_that_runs_it() -> None:
     assert names == SCRIPTS
 
 
-COMMON = {name for part in BEFORE for name in re.findall(r"^local (?:function )?(\w+)", source(part), re.MULTILINE)}
+NAMED = re.compile(r"\blocal (?:function )?(\w+(?:,\s*\w+)*)")
+COMMON = {
+    name for part in BEFORE for line in source(part).splitlines() if line.startswith("local ")
+    for named in NAMED.findall(line) for name in re.findall(r"\w+", named)
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("part", BEFORE)
+def test_what_may_come_before_a_script_is_made_of_parts(part: str) -> None:
+    others = [line for line in source(part).splitlines() if not re.match(r"local |end\b|}|--| |$", line)]
+
+    assert others == []
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
-def test_a_script_comes_after_all_that_it_calls(script: str) -> None:
+def test_a_script_comes_after_all_that_it_needs(script: str) -> None:
     known: set[str] = set()
     for line in Script(script).source.decode().splitlines():
-        known.update(re.findall(r"local (?:function )?(\w+)", line))
-        assert COMMON.intersection(re.findall(r"(?<![\w.:'])(\w+)\(", line)) <= known, line
+        code = re.sub(r"'[^']*'|--.*", "", line)
+        known.update(name for named in NAMED.findall(line) for name in re.findall(r"\w+", named))
+        # Not the field of a table.
+        assert COMMON.intersection(re.findall(r"(?<![\w.])(\w+)(?!\w| = )", code)) <= known, line
 
 
 def test_a_script_comes_without_what_it_does_not_need() -> None:

@@ -13,13 +13,13 @@ from tests.system.rows import LINEAR
 from tests.system.service import Barrier, Job, Service, alive
 from tests.wait import until
 
-# What tells the command line of a child from all others.
+# What a child is called by the system.
 CHILDREN = {
     "redis": "valkey-server",
-    "worker-online": "--queues online",
-    "worker-control": "--queues control",
-    "scheduler": "worker.scheduler beat",
-    "api": "api.server",
+    "worker-online": "worker-online",
+    "worker-control": "worker-control",
+    "scheduler": "scheduler",
+    "api": "api",
 }
 
 
@@ -36,7 +36,7 @@ def child(service: Service, name: str) -> psutil.Process | None:
     """The process of a child, if it runs."""
     for process in psutil.Process(service.process.pid).children():
         with contextlib.suppress(psutil.NoSuchProcess):  # it ends while we look
-            if CHILDREN[name] in " ".join(process.cmdline()):
+            if process.name() == CHILDREN[name]:
                 return process
     return None
 

@@ -1,6 +1,5 @@
 """`python -m deploy` up to the moment when it is ready, or says in one line why it is not."""
 
-import os
 import re
 import subprocess
 import sys
@@ -217,12 +216,3 @@ class TestSecondStart:
 
         assert job["model"] == kept.job["model"]
         assert job["result"] == kept.job["result"]
-
-
-def test_the_settings_of_the_environment_reach_every_process(service: Service) -> None:
-    children = service.members()[1:]
-
-    environments = [child.environ() for child in children if "valkey-server" not in " ".join(child.cmdline())]
-
-    assert len(environments) >= 6
-    assert {environment["FORETELL_DATA_DIR"] for environment in environments} == {os.fspath(service.settings.data_dir)}

@@ -115,7 +115,7 @@ def is_server_process(process: psutil.Process) -> bool:
     """Whether a process is one of those that the API's own server has started."""
     with contextlib.suppress(psutil.NoSuchProcess):
         parent = process.parent()
-        return parent is not None and "api.server" in parent.cmdline() and "api.server" in process.cmdline()
+        return parent is not None and parent.name() == process.name() == "api"
     return False
 
 

@@ -155,7 +155,7 @@ def test_a_second_attempt_is_told_in_the_same_trace(
 
 def children_of(service: Service, queue: str) -> list[psutil.Process]:
     """The processes that do the work of a queue."""
-    children = [child for one in service.members() if f"{queue}@%h" in one.cmdline() for child in one.children()]
+    children = [child for one in service.members() if one.name() == f"worker-{queue}" for child in one.children()]
     assert children
     return children
 

@@ -85,5 +85,7 @@ def reachable(settings: Settings, *, alone: bool = False) -> Iterator[None]:
     with hold_data_dir(settings.data_dir):
         private_folders(settings)
         settings.redis_socket.unlink(missing_ok=True)
-        with started(redis_command(settings), settings.redis_address, settings.data_dir / "redis" / "command.log"):
+        # Nobody else has its file rewritten here.
+        command = [*redis_command(settings), "--auto-aof-rewrite-percentage", "100"]
+        with started(command, settings.redis_address, settings.data_dir / "redis" / "command.log"):
             yield

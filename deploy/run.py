@@ -82,7 +82,9 @@ def run(settings: Settings) -> None:
         demo = Child("demo models", command, environment, forked=FORKED, stage=2, once=True)
         if settings.demo_models:
             supervisor.start(demo)
-        ready = supervisor.wait_until(lambda: not demo.running() and answers(settings), READY_SECONDS)
+        ready = supervisor.wait_until(
+            lambda: (demo.ended or not settings.demo_models) and answers(settings), READY_SECONDS
+        )
         if ready:
             announce(settings, time.monotonic() - began)
         elif not supervisor.stopping:

@@ -46,6 +46,7 @@ class Child:
     started: float = 0.0
     failures: int = 0
     due: float = field(default=0.0)
+    ended: bool = False  # for good
 
     def start(self) -> None:
         """Start the process in a session of its own, so that Ctrl-C reaches only the supervisor.
@@ -169,7 +170,7 @@ class Supervisor:
 
     def _look(self) -> None:
         for child in self.children:
-            if child.running() or (child.process is None and child.once):
+            if child.running() or child.ended:
                 continue
             if child.process is not None:
                 self._bury(child)
@@ -188,6 +189,7 @@ class Supervisor:
         failed = child.process is not None and child.process.exitcode != 0
         child.process = None
         if child.once:
+            child.ended = True
             if failed:
                 say(f"{child.name} {reason}")
             return

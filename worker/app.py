@@ -11,6 +11,7 @@ import billiard
 import structlog
 from celery import Celery
 from celery.signals import (
+    celeryd_after_setup,
     celeryd_init,
     setup_logging,
     worker_process_init,
@@ -170,6 +171,12 @@ def make_app() -> Celery:
         parent["queues"] = tuple(options.get("queues") or ())
         import_for(parent["queues"], tracing=settings.tracing)
 
+    @celeryd_after_setup.connect(weak=False)
+    def keep_append_file(**_: Any) -> None:
+        # Before the broker is asked for anything: a Redis that is held back would take no worker that could let it go.
+        if CONTROL in parent["queues"] and settings.redis_url is None:
+            append_file.keep_for_ever(synced=settings.durability == "process")
+
     @worker_process_init.connect(weak=False)
     def start_child(**_: Any) -> None:
         import threadpoolctl
@@ -223,8 +230,6 @@ def make_app() -> Celery:
         for queue in queues:
             connections = Connections(settings.redis_address, timeout_seconds=2)
             beat_for_ever(connections, Keys(settings.redis_prefix), queue, FAMILY, processes=sender.pool.limit)
-        if CONTROL in queues and settings.redis_url is None:
-            append_file.keep_for_ever(synced=settings.durability == "process")
         log.info("worker.ready", queues=queues)
 
     return app

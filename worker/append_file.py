@@ -36,6 +36,7 @@ PAUSE_SECONDS: Final = 0.2
 SYNC_SECONDS: Final = 1.0
 # A shorter file is read in a moment.
 REWRITE_BYTES: Final = 64 * 2**20
+REWRITE_PAUSE_SECONDS: Final = 60.0
 # By so much the blocks of a file may be more than its bytes.
 PAGE_BYTES: Final = 2**16
 BLOCK_BYTES: Final = 512  # what st_blocks counts, whatever the file system's own are
@@ -57,6 +58,9 @@ class AppendFile:
         self._reserve_bytes = reserve_bytes
         self._client = client
         self._held_back = True  # by another process, for all that we know
+        self._room_bytes = 0  # ahead of the end of the newest file, when it was looked at last
+        # When a rewrite may be begun next, and how long after one that failed.
+        self._next, self._pause_seconds = 0.0, REWRITE_PAUSE_SECONDS
         self.is_short = False  # the disk has no room for the reserve
 
     def keep_for_ever(self, *, synced: bool) -> None:
@@ -84,16 +88,19 @@ class AppendFile:
         files = self._files()
         with contextlib.suppress(FileNotFoundError):  # it was rewritten meanwhile
             for older in files[:-1]:
-                give_back(older)
+                with contextlib.suppress(OSError):  # it is for the newest to say what is wrong
+                    give_back(older)
             for newest in files[-1:]:
-                room_bytes = self._room(newest)
-                self.is_short = room_bytes < self._reserve_bytes * 3 // 4
-                self._hold_back(room_bytes < self._reserve_bytes // 8)
+                self._room_bytes = self._room(newest)
+                self.is_short = self._room_bytes < self._reserve_bytes * 3 // 4
+                self._hold_back(self._room_bytes < self._reserve_bytes // 8)
 
     def _hold_back(self, wanted: bool) -> None:
         """Have Redis refuse every write, or no longer: by asking for a replica, which the embedded one never has."""
         if self._client is not None and (wanted or self._held_back):
             self._client.config_set("min-replicas-to-write", int(wanted))
+            if wanted != self._held_back:
+                log.warning("redis.held_back" if wanted else "redis.let_go")
             self._held_back = wanted
 
     def rewrite_if_due(self) -> None:
@@ -105,13 +112,20 @@ class AppendFile:
             OSError: the disk fails.
             redis.exceptions.RedisError
         """
-        if self._client is None:
+        if self._client is None or time.monotonic() < self._next:
             return
         info = self._client.info()
         size_bytes, after_bytes = info["aof_current_size"], info["aof_base_size"]
         if info["aof_rewrite_in_progress"] or size_bytes < max(REWRITE_BYTES, 2 * after_bytes):
             return
-        if free_bytes(self._folder) < min(size_bytes, info["used_memory"]) + self._reserve_bytes:
+        # Each that fails leaves a file behind.
+        failed = info["aof_last_bgrewrite_status"] != "ok"
+        self._pause_seconds = min(2 * self._pause_seconds, 3600.0) if failed else REWRITE_PAUSE_SECONDS
+        self._next = time.monotonic() + self._pause_seconds
+        # The room of the present file is given back in the same step.
+        needed_bytes = min(size_bytes, info["used_memory"]) + self._reserve_bytes
+        if free_bytes(self._folder) + self._room_bytes < needed_bytes:
+            log.warning("redis.file_not_rewritten", reason="too little room", needed_bytes=needed_bytes)
             return
         self._client.bgrewriteaof()
         self.reserve()
@@ -133,19 +147,21 @@ class AppendFile:
         descriptor = os.open(file, os.O_RDWR)
         try:
             about = os.fstat(descriptor)
-            ahead_bytes = about.st_blocks * BLOCK_BYTES - about.st_size
+            ahead_bytes = max(0, about.st_blocks * BLOCK_BYTES - about.st_size)
             if ahead_bytes >= self._reserve_bytes * 3 // 4:
                 return ahead_bytes
-            allocate(descriptor, about.st_size, self._reserve_bytes)
+            for part in (1, 2, 4, 8):  # as much as there is
+                if self._reserve_bytes // part > ahead_bytes and has_room(
+                    descriptor, about.st_size, self._reserve_bytes // part
+                ):
+                    return self._reserve_bytes // part
+            return ahead_bytes
         except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                return ahead_bytes
             if error.errno in (errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS):
                 return free_bytes(descriptor)  # it can only be seen that nobody has taken it yet
             raise
         finally:
             os.close(descriptor)
-        return self._reserve_bytes
 
     def sync(self) -> None:
         """Write what was appended to the disk; what is there already costs nothing.
@@ -174,6 +190,21 @@ def allocate(descriptor: int, begin: int, size_bytes: int) -> None:
     if library.fallocate(descriptor, KEEP_SIZE, ctypes.c_long(begin), ctypes.c_long(size_bytes)):
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
+
+
+def has_room(descriptor: int, begin: int, size_bytes: int) -> bool:
+    """Whether the file system keeps room for a part of a file from now on.
+
+    Raises:
+        OSError: that is not to be had, or the disk fails.
+    """
+    try:
+        allocate(descriptor, begin, size_bytes)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return False
+        raise
+    return True
 
 
 def free_bytes(place: Path | int) -> int:
@@ -205,4 +236,7 @@ def _try(step: Callable[[], None]) -> None:
         pass  # whoever wants to read or write says so
     except OSError as error:  # a disk that fails is said again and again
         log.warning("redis.file_not_kept", reason=error.strerror)
+        time.sleep(SYNC_SECONDS)
+    except Exception:
+        log.exception("redis.file_not_kept")
         time.sleep(SYNC_SECONDS)

@@ -39,9 +39,7 @@ def only_ours(task: Any, app: Any, consumer: Any, **options: Any) -> Callable[..
             raise ContentDisallowed(f"refusing a message of the type {str(message.content_type)[:100]}")
         if not isinstance(message.headers.get("id"), str):  # Celery reads it where nobody catches what it raises
             raise InvalidTaskError("refusing a message without an id")
-        payload = message.payload
-        if not isinstance(payload, list) or len(payload) != PARTS:
-            raise InvalidTaskError("refusing a message that is no list of three")
+        check_shape(message.payload, message.headers.get("timelimit"))
         hear = partial(handle, message, body, ack, reject, callbacks, **more)
         if in_advance and is_busy(consumer):
             Held(consumer, message, hear, ack)
@@ -49,6 +47,23 @@ def only_ours(task: Any, app: Any, consumer: Any, **options: Any) -> Callable[..
             hear()
 
     return handler
+
+
+def check_shape(payload: Any, limits: Any) -> None:
+    """See that a body has the parts that Celery takes apart, where nobody catches what it raises, and so its limits.
+
+    Raises:
+        InvalidTaskError
+    """
+    if not isinstance(payload, list) or len(payload) != PARTS:
+        raise InvalidTaskError("refusing a message that is no list of three")
+    arguments, named, flow = payload
+    if not isinstance(arguments, list) or not isinstance(named, dict) or not isinstance(flow, dict | None):
+        raise InvalidTaskError("refusing a message whose parts are no list, object and object")
+    if limits is not None and not (
+        isinstance(limits, list) and len(limits) == 2 and all(isinstance(one, int | float | None) for one in limits)
+    ):
+        raise InvalidTaskError("refusing a message whose time limits are no two numbers")
 
 
 def is_busy(consumer: Any) -> bool:

@@ -192,12 +192,17 @@ def writes(reached: Reached) -> Iterator[Finding]:
         yield ok("commands", "it takes writes, scripts, waiting and channels")
 
 
+NO_REPLICA: Final = (
+    "no replica follows it, and min-replicas-to-write asks for one: start it; of an embedded one make room on the disk"
+)
+
+
 def _remedy(error: str) -> str:
     """What to do about a command that is refused."""
     remedies = {
         "permission": "give its user all keys, channels and commands but those for administrators",
-        "NOREPLICAS": "no replica follows it, and min-replicas-to-write asks for one: start it",
-        "NotEnoughReplicas": "no replica follows it, and min-replicas-to-write asks for one: start it",
+        "NOREPLICAS": NO_REPLICA,
+        "NotEnoughReplicas": NO_REPLICA,
         "MISCONF": "it cannot write to its disk: make room there; its log says more",
         "OOM": "its memory is used up: raise its maxmemory, or delete jobs",
         "OutOfMemory": "its memory is used up: raise its maxmemory, or delete jobs",

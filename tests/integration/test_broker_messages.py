@@ -61,11 +61,22 @@ def test_a_message_that_is_none_of_ours_is_refused_and_harms_nothing(worker: Ser
         ("application/json", b"5"),
         ("application/json", b'{"args": [], "kwargs": {}}'),
         ("application/json", b"[]"),
+        ("application/json", b"[{}, {}, {}]"),
+        ("application/json", b"[[], [], {}]"),
+        ("application/json", b"[[], {}, 5]"),
     ]
 
     for content_type, body in foreign:
         send(worker, body, content_type)
-    for headers in ({}, {"id": None}, {"id": 5}, {"id": "x", "eta": "soon"}, {"id": "x", "expires": "never"}):
+    for headers in (
+        {},
+        {"id": None},
+        {"id": 5},
+        {"id": "x", "eta": "soon"},
+        {"id": "x", "expires": "never"},
+        {"id": "x", "timelimit": 5},
+        {"id": "x", "timelimit": ["a", None]},
+    ):
         send(worker, b"[[], {}, {}]", "application/json", "utf-8", {"task": DRAIN, **headers})
 
     until(lambda: worker.redis.client.llen(ONLINE) == 0, what="every message was taken")

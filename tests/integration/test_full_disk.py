@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import redis
 
+from shared.queue import CONTROL
 from shared.settings import Settings
 from tests.disk import Disk
 from tests.integration.conftest import Service
@@ -48,8 +49,8 @@ def service(folder: Path, whole_disk: Disk) -> Iterator[Service]:
     })  # fmt: skip
     made = Service(settings)
     made.start_worker()
-    made.start_janitor()
     made.start_api()
+    made.start_janitor()
     until(lambda: whole_disk.used_bytes >= RESERVE_BYTES, 30, "room is kept")
     yield made
     made.stop()
@@ -131,6 +132,31 @@ def test_redis_is_held_back_before_its_own_room_is_used_up(service: Service, dis
     assert written > 100
     assert kept == written
     assert refused.status == 503
+
+
+def test_a_control_worker_that_is_killed_while_redis_is_held_back_lets_it_go_when_it_is_back(
+    service: Service, disk: Disk
+) -> None:
+    control = next(process for process in service.processes if "worker-control" in process.log.name)
+    disk.fill()
+    until(lambda: refuses(service), 30, "Redis is held back")
+    control.kill()
+
+    disk.free()
+    service.processes.remove(control)
+    service.start_worker(CONTROL)
+
+    until(lambda: submit(service).status == 202, 30, "one is accepted")
+    service.redis.client.delete("more")
+
+
+def refuses(service: Service) -> bool:
+    """Whether Redis does not take one more write."""
+    try:
+        service.redis.client.append("more", b"x" * 100_000)
+    except redis.ResponseError as error:
+        return "NOREPLICAS" in str(error)
+    return False
 
 
 def ahead_bytes(service: Service) -> int:

@@ -3,7 +3,9 @@
 import errno
 import os
 import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -130,14 +132,33 @@ def test_room_is_made_anew_when_a_quarter_of_it_is_used(tmp_path: Path) -> None:
 def test_a_disk_without_room_is_noted_until_there_is_some(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path, "appendonly.aof.1.incr.aof")
     file, answers = AppendFile(tmp_path, RESERVE_BYTES), [errno.ENOSPC, errno.EDQUOT, 0]
-    monkeypatch.setattr(append_file, "allocate", lambda *_: refuse(answers.pop(0)))
+    monkeypatch.setattr(append_file, "allocate", lambda *_: refuse(answers[0]))
 
     noted = []
     while answers:
         file.reserve()
         noted.append(file.is_short)
+        answers.pop(0)
 
     assert noted == [True, True, False]
+
+
+def test_of_little_room_as_much_is_kept_as_there_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, "appendonly.aof.1.incr.aof")
+    client, asked = Redis(), []
+
+    def allocate(_descriptor: int, _begin: int, size_bytes: int) -> None:
+        asked.append(size_bytes)
+        refuse(errno.ENOSPC if size_bytes > RESERVE_BYTES // 4 else 0)
+
+    monkeypatch.setattr(append_file, "allocate", allocate)
+    file = AppendFile(tmp_path, RESERVE_BYTES, client)
+
+    file.reserve()
+
+    assert asked == [RESERVE_BYTES, RESERVE_BYTES // 2, RESERVE_BYTES // 4]
+    assert file.is_short
+    assert client.asked == ["min-replicas-to-write 0"]
 
 
 def refuse(number: int) -> None:
@@ -173,10 +194,12 @@ class Redis:
 
     def __init__(self, **info: int) -> None:
         self.asked: list[str] = []
-        self._info = {"aof_base_size": 0, "aof_rewrite_in_progress": 0, "used_memory": 2**20} | info
+        self.said: dict[str, Any] = {
+            "aof_base_size": 0, "aof_rewrite_in_progress": 0, "used_memory": 2**20, "aof_last_bgrewrite_status": "ok",
+        } | info  # fmt: skip
 
-    def info(self) -> dict[str, int]:
-        return self._info
+    def info(self) -> dict[str, Any]:
+        return self.said
 
     def bgrewriteaof(self) -> None:
         self.asked.append("rewrite")
@@ -214,11 +237,31 @@ def test_redis_is_held_back_when_hardly_anything_is_left_and_until_there_is_room
 ) -> None:
     (written,) = write(tmp_path, "appendonly.aof.1.incr.aof")
     client, answers = Redis(), [0, 0, errno.ENOSPC, errno.ENOSPC, 0, 0]
-    monkeypatch.setattr(append_file, "allocate", lambda *_: refuse(answers.pop(0)))
+    monkeypatch.setattr(append_file, "allocate", lambda *_: refuse(answers[0]))
     file = AppendFile(tmp_path, RESERVE_BYTES, client)
 
     while answers:
         file.reserve()
+        answers.pop(0)
 
     assert written.read_bytes() == b"x"
     assert client.asked == [f"min-replicas-to-write {value}" for value in (0, 1, 1, 0)]
+
+
+def test_a_rewrite_that_failed_is_tried_again_after_longer_and_longer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, now, begun = Redis(aof_current_size=2**30), 0.0, []
+    monkeypatch.setattr(append_file, "free_bytes", lambda _: 2**40)
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    file = AppendFile(tmp_path, RESERVE_BYTES, client)
+
+    while now < 1000:
+        file.rewrite_if_due()
+        if client.asked:
+            begun.append(now)
+            client.asked.clear()
+            client.said["aof_last_bgrewrite_status"] = "err"
+        now += 1
+
+    assert begun == [0, 60, 180, 420, 900]

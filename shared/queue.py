@@ -4,8 +4,9 @@ A message is a doorbell: it carries no job and no data, so losing, doubling or d
 """
 
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 from celery import Celery
 from celery.schedules import schedule
@@ -92,6 +93,24 @@ def make_celery(settings: Settings, *, socket_seconds: float = 10) -> Celery:
 def _steady_now() -> datetime:
     """A time for intervals: of a clock that is set back, Celery would wait until it is that late again."""
     return datetime.fromtimestamp(time.monotonic(), UTC)
+
+
+def made_when_asked(namespace: dict[str, Any], make: Callable[[], Celery]) -> Callable[[str], Any]:
+    """The `__getattr__` of a module (PEP 562) whose `app` is made when Celery asks for it.
+
+    Who imports the module only to fork from it must not have made one.
+    """
+
+    def made(name: str) -> Any:
+        if name != "app":
+            raise AttributeError(name)
+        try:
+            namespace["app"] = make()
+        except AttributeError as error:  # which Celery would take for a module without an application
+            raise RuntimeError("the application cannot be made") from error
+        return namespace["app"]
+
+    return made
 
 
 class Doorbell:

@@ -33,7 +33,19 @@ from shared.logs import configure_logs
 from shared.measures import Measures
 from shared.meter import METER
 from shared.process import die_with_parent
-from shared.queue import BATCH, CONTROL, DELIVER, DRAIN, ONLINE, TICK, TRAIN, WEBHOOKS, Doorbell, make_celery
+from shared.queue import (
+    BATCH,
+    CONTROL,
+    DELIVER,
+    DRAIN,
+    ONLINE,
+    TICK,
+    TRAIN,
+    WEBHOOKS,
+    Doorbell,
+    made_when_asked,
+    make_celery,
+)
 from shared.registry import Registry
 from shared.schedules import Schedules
 from shared.settings import load_settings
@@ -235,12 +247,4 @@ def make_app() -> Celery:
     return app
 
 
-def __getattr__(name: str) -> Any:
-    """`app`, made when Celery asks for it: who imports this module to fork from it must not have made one."""
-    if name != "app":
-        raise AttributeError(name)
-    try:
-        made = globals()["app"] = make_app()
-    except AttributeError as error:  # which Celery would take for a module without an application
-        raise RuntimeError("the application cannot be made") from error
-    return made
+__getattr__ = made_when_asked(globals(), make_app)

@@ -11,7 +11,7 @@ from shared.connection import Connections
 from shared.heartbeat import SCHEDULER, beat_for_ever
 from shared.keys import Keys
 from shared.logs import configure_logs
-from shared.queue import make_celery
+from shared.queue import made_when_asked, make_celery
 from shared.settings import load_settings
 
 log = structlog.get_logger()
@@ -47,12 +47,4 @@ def make_app() -> Celery:
     return app
 
 
-def __getattr__(name: str) -> Any:
-    """`app`, made when Celery asks for it, as in worker/app.py."""
-    if name != "app":
-        raise AttributeError(name)
-    try:
-        made = globals()["app"] = make_app()
-    except AttributeError as error:  # which Celery would take for a module without an application
-        raise RuntimeError("the application cannot be made") from error
-    return made
+__getattr__ = made_when_asked(globals(), make_app)

@@ -37,8 +37,9 @@ from api import (
 from api.access import Gate, guard, public
 from api.application import Application
 from api.bodies import Receiving
-from api.headers import check_query, here, json_response, take_request_id, this_request
+from api.headers import check_query, here, json_response, request_id_of, this_request
 from api.services import Services, build_services
+from api.shortcut import Shortcut
 from api.slow_clients import SlowClients
 from api.stopping import Stopping
 from api.traced import Traced
@@ -93,10 +94,13 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.register_blueprint(browsing.routes())
     _serve_document(app)
     _carry_request_ids(app, settings.max_query_bytes)
+    gate = Gate(services.api_keys, services.rates, settings)
+    if not TRACING.on and not settings.cors_origins:
+        app.wsgi_app = Shortcut(app.wsgi_app, services, gate)  # type: ignore[method-assign]  # as Flask says to do it
     browsers.install(app, settings)
     quotas.install(app)
     allowance.install(app)
-    guard(app, Gate(services.api_keys, services.rates, settings))
+    guard(app, gate)
     _close_connections(app, services.stopping)
     if TRACING.on:
         app.wsgi_app = Traced(app.wsgi_app)  # type: ignore[method-assign]  # as Flask says to do it
@@ -130,7 +134,7 @@ def _carry_request_ids(app: Flask, most_bytes: int) -> None:
     @app.before_request
     def take() -> None:
         asked = this_request()
-        take_request_id(asked)
+        here().request_id = request_id_of(asked)
         check_query(asked, most_bytes)
 
     @app.after_request

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 from flask import Request, Response, g, request
 from werkzeug.datastructures import Headers
@@ -33,6 +33,18 @@ ASYNC: Final = re.compile(r"(?:^|[,;])\s*respond-async\s*(?:$|[,;])", re.IGNOREC
 WAIT: Final = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d+)\"?\s*(?:$|[,;])", re.IGNORECASE)
 
 
+class Asked(Protocol):
+    """A request, or as much of one as is looked at before anything is done about it."""
+
+    @property
+    def headers(self) -> Headers:
+        """Its header fields."""
+
+    @property
+    def host(self) -> str:
+        """What it was sent to, as its Host field says."""
+
+
 def this_request() -> Request:
     """The request that is answered, and not Flask's stand-in for it, by which each look takes 1.4 us longer."""
     found: Request = request._get_current_object()  # type: ignore[attr-defined]  # as Werkzeug says to do it
@@ -44,12 +56,10 @@ def here() -> Any:
     return g._get_current_object()
 
 
-def take_request_id(request: Request) -> str:
+def request_id_of(request: Asked) -> str:
     """The client's X-Request-Id, if it can be logged as it is, or a new one."""
-    given = request.headers.get("X-Request-Id")
-    request_id: str = given if given is not None and REQUEST_ID.fullmatch(given) else random_bytes(8).hex()
-    here().request_id = request_id
-    return request_id
+    given: str | None = request.headers.get("X-Request-Id")
+    return given if given is not None and REQUEST_ID.fullmatch(given) else random_bytes(8).hex()
 
 
 def check_query(request: Request, most_bytes: int) -> None:
@@ -62,13 +72,13 @@ def check_query(request: Request, most_bytes: int) -> None:
         raise RequestFault(414, "query_too_long", f"The query is longer than the {most_bytes} bytes that are allowed.")
 
 
-def traceparent(request: Request) -> str | None:
+def traceparent(request: Asked) -> str | None:
     """The trace that the client takes part in; None also if that is not understood, as the standard says."""
     given = request.headers.get("traceparent")
     return None if given is None else parsed(given)
 
 
-def preferred_wait(request: Request, most_seconds: float) -> float | None:
+def preferred_wait(request: Asked, most_seconds: float) -> float | None:
     """N of `Prefer: wait=N` (RFC 7240, section 4.3), cut to what the server allows; None without one."""
     header = request.headers.get("Prefer")
     if header is None:

@@ -201,7 +201,7 @@ def _draft(services: Services, model: str, asked: InferRequest, binary: memoryvi
         )
         body = _job(model, manifest, asked, rows_of(tensors, manifest.signature))
         try:
-            return draft_of_rows(services, origin, body)
+            return draft_of_rows(services, origin, body, whole_body(request))
         except InvalidRequest as error:
             raise below(_of_tensors(error, tensors), "/parameters", JOB_PARAMETERS) from error
 

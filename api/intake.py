@@ -9,7 +9,7 @@ from flask import Blueprint, Request, Response, request
 from api.access import caller
 from api.batches import from_form, from_raw, from_reference
 from api.documents import JobDocument, PredictionDocument, ValidationDocument
-from api.headers import here, json_response, preferred_wait, this_request, traceparent
+from api.headers import JsonResponse, here, json_response, preferred_wait, this_request, traceparent
 from api.media import FORM, FORMATS, is_json, unsupported
 from api.openapi import operation
 from api.options import FILE_QUERY, QUERY, TRAIN_QUERY, kind_of
@@ -132,16 +132,15 @@ def draft_of(services: Services, request: Request, *, validate_only: bool) -> Dr
         body = whole_body(request)
         wanted = parse(BatchRequest, raw) if kind == "batch" else parse(TrainRequest, raw)
         return unless_repeated(services, origin, body, lambda: from_reference(services, origin, wanted, body))
-    return draft_of_rows(services, origin, parse(JobRequest, raw), fresh=validate_only)
+    return draft_of_rows(services, origin, parse(JobRequest, raw), whole_body(request), fresh=validate_only)
 
 
-def draft_of_rows(services: Services, origin: Origin, body: JobRequest, *, fresh: bool = False) -> Draft:
-    """The job for rows in the request.
+def draft_of_rows(services: Services, origin: Origin, body: JobRequest, raw: bytes, *, fresh: bool = False) -> Draft:
+    """The job for rows in the request, whose body `raw` is.
 
     Raises:
         RequestFault, InvalidRequest, ModelNotFound, StoreUnavailable
     """
-    raw = whole_body(this_request())
     key = None if fresh else origin.idempotency(raw)
 
     def drafted(*, fresh: bool) -> Submission:
@@ -163,7 +162,7 @@ def draft_of_row(services: Services, row: object) -> Draft:
         raise InvalidRequest('Send one flat object of features, such as {"x1": 1, "x2": 2, "x3": 3}.')
     body = JobRequest(model=request.args.get("model", DEFAULT_MODEL), instances=[row])
     try:
-        return draft_of_rows(services, origin_of(request), body)
+        return draft_of_rows(services, origin_of(request), body, whole_body(request))
     except InvalidRequest as error:
         raise flat(error) from error
 
@@ -177,7 +176,7 @@ def flat(error: InvalidRequest) -> InvalidRequest:
     return error
 
 
-def accept(services: Services, drafted: Callable[[], Draft], wait: float | None) -> Response:
+def accept(services: Services, drafted: Callable[[], Draft], wait: float | None) -> JsonResponse:
     """Store a job and answer with it, or with its outcome if the client waits for it."""
     job = submit_and_wait(services, drafted, wait)
     response = job_response(job, 200 if job.done and wait is not None else 202)

@@ -25,7 +25,7 @@ from api.results import stored_predictions
 from api.services import Services
 from api.submission import Draft
 from api.uploads import answer_early
-from api.wire import JobRequest, PredictionOptions, parse, read_json
+from api.wire import JobRequest, PredictionOptions, parse, read_json, whole_body
 from shared.api_keys import Scope
 from shared.errors import InvalidRequest, NoResult, NotDoneInTime, StorageFailed, TooManyDownloads
 from shared.job import Job, Status
@@ -118,7 +118,7 @@ def draft_of(services: Services, request: Request) -> Draft:
     try:
         # Rows are put in afterwards: to be validated they would be copied.
         job = parse(JobRequest, {"model": model, **given}).model_copy(update=rows)
-        return draft_of_rows(services, origin_of(request), job)
+        return draft_of_rows(services, origin_of(request), job, whole_body(request))
     except InvalidRequest as error:
         raise below(error, "/params", PARAMS) from error
 

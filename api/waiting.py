@@ -81,13 +81,16 @@ def poll(services: Services, job_id: str, who: Caller, known: int | None) -> Job
     patience = services.settings.poll_patience_seconds
     if known is not None or not patience:
         return services.store.read(job_id, owner=who.owner, known_revision=known)
+    job = must_read(services, job_id, who.owner)
+    eta = eta_seconds(job)
+    if job.done or eta is None or eta > patience:
+        return job
     with services.waiters.watch(job_id, owner=who.owner, most=who.limits.waiters) as watch:
-        # Read after the watch began, so that its end is not missed between the two.
-        job = must_read(services, job_id, who.owner)
-        eta = eta_seconds(job)
-        if job.done or watch is None or eta is None or eta > patience:
+        if watch is None:
             return job
-        return watch.next(patience) or job
+        # Read again, now that the watch has begun: its end would be missed between the two.
+        job = must_read(services, job_id, who.owner)
+        return job if job.done else watch.next(patience) or job
 
 
 def await_job(services: Services, job_id: str, who: Caller, known: int | None, wait: float) -> Job | None:

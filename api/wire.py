@@ -2,7 +2,7 @@
 
 import difflib
 import itertools
-from typing import Annotated, Any, Final, Literal, TypeVar, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeVar, get_args
 
 import orjson
 from flask import Request, current_app
@@ -15,6 +15,9 @@ from shared.errors import InvalidRequest
 from shared.json_depth import MOST_DEPTH, deeper_than
 from shared.requests import FileOptions, JobOptions
 from shared.signature import MOST_ERRORS, escaped
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
 
 M = TypeVar("M", bound=BaseModel)
 # Where a body that was read is kept, in the WSGI environment.
@@ -119,21 +122,34 @@ def whole_body(request: Request) -> bytes:
     else:
         if most is not None and announced > most:
             raise RequestEntityTooLarge
-        # Werkzeug's stream would be asked for it in pieces, for a length that we know.
-        body = request.environ["wsgi.input"].read(announced) if announced else b""
-        if len(body) != announced:
-            raise RequestFault(400, "incomplete_body", f"{announced} bytes were announced, but {len(body)} came.")
+        body = read_body(request.environ, announced)
     request.environ[WHOLE_BODY] = body
     return body
 
 
-def loads(body: bytes, what: str = "The body") -> Any:
+def read_body(environ: "WSGIEnvironment", announced: int) -> bytes:
+    """The bytes of a body that is no file, of a length that is known.
+
+    Raises:
+        RequestFault: 400 for one that is cut off.
+    """
+    # Werkzeug's stream would be asked for it in pieces.
+    body: bytes = environ["wsgi.input"].read(announced) if announced else b""
+    if len(body) != announced:
+        raise RequestFault(400, "incomplete_body", f"{announced} bytes were announced, but {len(body)} came.")
+    return body
+
+
+def loads(body: bytes, what: str = "The body", *, most: int | None = None) -> Any:
     """Bytes as JSON; `what` they are called in the message if they are none.
+
+    `most`: how deeply they may be nested, where there is no request of Flask's to tell it.
 
     Raises:
         RequestFault: 400, they are none, or nested more deeply than is allowed.
     """
-    most = current_app.config.get("MAX_JSON_DEPTH", MOST_DEPTH) if current_app else MOST_DEPTH
+    if most is None:
+        most = current_app.config.get("MAX_JSON_DEPTH", MOST_DEPTH) if current_app else MOST_DEPTH
     if deeper_than(body, most):
         detail = f"{what} has arrays and objects within each other more than {most} deep, which no request needs."
         raise RequestFault(400, "json_too_deep", detail)

@@ -94,14 +94,14 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.register_blueprint(browsing.routes())
     _serve_document(app)
     _carry_request_ids(app, settings.max_query_bytes)
-    gate = Gate(services.api_keys, services.rates, settings)
-    if not TRACING.on and not settings.cors_origins:
-        app.wsgi_app = Shortcut(app.wsgi_app, services, gate)  # type: ignore[method-assign]  # as Flask says to do it
     browsers.install(app, settings)
     quotas.install(app)
     allowance.install(app)
+    gate = Gate(services.api_keys, services.rates, settings)
     guard(app, gate)
     _close_connections(app, services.stopping)
+    if not TRACING.on and not settings.cors_origins:
+        app.wsgi_app = Shortcut(app.wsgi_app, services, gate)  # type: ignore[method-assign]  # as Flask says to do it
     if TRACING.on:
         app.wsgi_app = Traced(app.wsgi_app)  # type: ignore[method-assign]  # as Flask says to do it
     app.wsgi_app = Receiving(app.wsgi_app, services.bodies)  # type: ignore[method-assign]  # as Flask says to do it

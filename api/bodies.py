@@ -173,7 +173,9 @@ class Receiving:
             body = environ["wsgi.input"] = Body(self._bodies, environ["wsgi.input"], media_type, known)
         self._bodies.working[thread] = time.monotonic()
         try:
-            return Answer(self._bodies, self._application(environ, start_response))
+            blocks = self._application(environ, start_response)
+            # A whole answer is sent by the web server's own threads.
+            return blocks if isinstance(blocks, list) else Answer(self._bodies, blocks)
         finally:
             self._bodies.working.pop(thread, None)
             if body is not None:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 from flask import Request, Response, g, request
@@ -29,6 +30,7 @@ EXPOSED: Final = (
     "Location", "Preference-Applied", "RateLimit", "RateLimit-Policy", "Repr-Digest", "Retry-After", "WWW-Authenticate",
     "X-Request-Id",
 )  # fmt: skip
+STATUS_LINES: Final = {status.value: f"{status.value} {status.phrase.upper()}" for status in HTTPStatus}
 ASYNC: Final = re.compile(r"(?:^|[,;])\s*respond-async\s*(?:$|[,;])", re.IGNORECASE)
 WAIT: Final = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d+)\"?\s*(?:$|[,;])", re.IGNORECASE)
 
@@ -114,10 +116,14 @@ class JsonResponse(Response):
         # What Werkzeug's own sets, without looking for what else it could have been given.
         self.headers = Headers()
         self.headers._list = headers  # each would be looked through for line ends
-        self.status_code = status
+        self._status, self._status_code = STATUS_LINES[status], status
         self.response = self._whole = [body]
         self.direct_passthrough = False
         self._on_close = []
+
+    def add(self, *more: tuple[str, str]) -> None:
+        """Add header fields that are not there yet, and whose values are ours."""
+        self.headers._list.extend(more)
 
     def get_wsgi_headers(self, environ: "WSGIEnvironment") -> Headers:
         """The headers as they were set; locations are paths of ours, so there is nothing to encode."""
@@ -127,7 +133,7 @@ class JsonResponse(Response):
         """Send it."""
         if self.response is not self._whole or environ["REQUEST_METHOD"] == "HEAD" or self.status_code in (204, 304):
             return super().__call__(environ, start_response)
-        start_response(self.status, self.headers.to_wsgi_list())
+        start_response(self._status, self.headers._list)
         return self._whole
 
 

@@ -180,9 +180,9 @@ def accept(services: Services, drafted: Callable[[], Draft], wait: float | None)
     """Store a job and answer with it, or with its outcome if the client waits for it."""
     job = submit_and_wait(services, drafted, wait)
     response = job_response(job, 200 if job.done and wait is not None else 202)
-    response.headers.add("Location", f"/jobs/{job.id}")
+    response.add(("Location", f"/jobs/{job.id}"))
     if job.done and wait is not None:
-        response.headers.add("Preference-Applied", f"wait={wait:g}")
+        response.add(("Preference-Applied", f"wait={wait:g}"))
     return response
 
 

@@ -112,10 +112,9 @@ def job_document(job: Job) -> dict[str, Any]:
 def job_response(job: Job, status: int) -> JsonResponse:
     """A job with its ETag, and when to look again."""
     response = json_response(orjson.dumps(job_document(job)), status)
-    # `add` and not `[]`, which looks through all that are there; nobody has set these.
-    response.headers.add("ETag", f'"{job.revision}"')
+    response.add(("ETag", f'"{job.revision}"'))
     if not job.done:
-        response.headers.add("Retry-After", str(retry_after_seconds(job)))
+        response.add(("Retry-After", str(retry_after_seconds(job))))
     return response
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from api.access import Caller, Gate
 from api.application import RAISED, Fields
+from api.browsers import told
 from api.headers import JsonResponse, preferred_wait, request_id_of, traceparent
 from api.intake import accept, draft_of_rows
 from api.media import JSON
@@ -31,6 +32,8 @@ JOB: Final = re.compile(r"/jobs/([0-9a-f-]{36})")
 NOT_PLAIN: Final = frozenset({"HTTP_PREFER", "HTTP_IF_NONE_MATCH", "HTTP_TRANSFER_ENCODING"})
 # With these a body is not simply what was sent, or of no known length.
 CODED: Final = frozenset({"HTTP_CONTENT_ENCODING", "HTTP_TRANSFER_ENCODING"})
+# What browsers are told of a document that has a tag.
+TOLD: Final = tuple(told([("ETag", "")]))
 
 
 class Request:
@@ -129,5 +132,5 @@ def _answered(request: Request, answer: Callable[[], JsonResponse | None]) -> Js
         request.environ["HTTP_X_REQUEST_ID"] = request.id
         return None
     if response is not None:
-        response.headers.add("X-Request-Id", request.id)
+        response.add(("X-Request-Id", request.id), *TOLD)
     return response

@@ -5,7 +5,7 @@ import hashlib
 import re
 from typing import Final
 
-from flask import Flask, Request
+from flask import Request
 from hypothesis import given
 from hypothesis import strategies as st
 from werkzeug.datastructures import Headers
@@ -15,7 +15,7 @@ from api.digests import Digests
 from api.downloads import attachment, wanted_range
 from api.errors import RequestFault
 from api.events import last_event
-from api.headers import expected_revisions, known_revision, preferred_wait, take_request_id, traceparent
+from api.headers import expected_revisions, known_revision, preferred_wait, request_id_of, traceparent
 from tests.fuzz.profile import examples
 
 # What a server hands on of a header: Latin-1 without line breaks (RFC 9110, section 5.5).
@@ -104,8 +104,7 @@ def test_every_revision_of_a_list_is_found(revisions: list[int], between: str) -
 @given(values, values)
 @examples(150)
 def test_ids_that_are_carried_on_can_be_logged_as_they_are(request_id: str, trace: str) -> None:
-    with Flask("test").app_context():
-        taken = take_request_id(asking(X_Request_Id=request_id))
+    taken = request_id_of(asking(X_Request_Id=request_id))
     parent = traceparent(asking(traceparent=trace))
 
     assert re.fullmatch(r"[A-Za-z0-9._:/+=-]{1,128}", taken)

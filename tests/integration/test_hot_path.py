@@ -84,7 +84,7 @@ def request(api: Api, method: str, path: str, **more: Any) -> Callable[[], dict[
         application: Any = api.app.wsgi_app
         blocks = application(environ, lambda status, headers, exc_info=None: started.append(status))
         body = b"".join(blocks)
-        blocks.close()
+        getattr(blocks, "close", int)()  # where it has one
         assert started[0][:3] in ("200", "202"), body
         answer: dict[str, Any] = orjson.loads(body)
         return answer
@@ -157,13 +157,13 @@ def counted(server: RedisServer, run: Callable[[], Any]) -> Cost:
 def test_a_submit(api: Api, redis_server: RedisServer) -> None:
     cost = cost_of(redis_server, lambda: request(api, "POST", "/jobs", json=BODY))
 
-    assert cost <= Cost(round_trips=1, commands=23, calls=630), cost
+    assert cost <= Cost(round_trips=1, commands=23, calls=309), cost
 
 
 def test_a_poll_of_a_job_that_waits(api: Api, redis_server: RedisServer) -> None:
     cost = cost_of(redis_server, lambda: request(api, "GET", f"/jobs/{submit(api)}"))
 
-    assert cost <= Cost(round_trips=1, commands=6, calls=465), cost
+    assert cost <= Cost(round_trips=1, commands=6, calls=169), cost
 
 
 def test_a_poll_of_a_job_that_is_done(api: Api, work: OnlineWork, redis_server: RedisServer) -> None:
@@ -173,7 +173,7 @@ def test_a_poll_of_a_job_that_is_done(api: Api, work: OnlineWork, redis_server: 
 
     cost = cost_of(redis_server, lambda: request(api, "GET", f"/jobs/{job_id}"))
 
-    assert cost <= Cost(round_trips=1, commands=5, calls=460), cost
+    assert cost <= Cost(round_trips=1, commands=5, calls=170), cost
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 """A job store and a registry's Redis in memory, for what the API does between the two."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +11,7 @@ from flask import Flask, request
 
 from api import errors, events, jobs
 from api.access import Gate, anybody, guard
-from api.headers import take_request_id
+from api.headers import here, request_id_of
 from api.services import Services, build_services
 from api.submission import Origin
 from shared.api_keys import ApiKeys
@@ -154,7 +153,7 @@ def make_app(services: Services) -> Flask:
     """The routes of jobs alone."""
     app = Flask("test")
     errors.install(app)
-    app.before_request(cast(Callable[[], None], lambda: take_request_id(request) and None))
+    app.before_request(lambda: setattr(here(), "request_id", request_id_of(request)))
     guard(app, Gate(cast(ApiKeys, NoKeys()), services.rates, services.settings))
     app.register_blueprint(jobs.routes(services))
     app.register_blueprint(events.routes(services))

@@ -13,7 +13,7 @@ import structlog
 from flask import Flask, g, request
 from werkzeug.exceptions import NotFound
 
-from api.headers import Asked, here, this_request
+from api.headers import WithHeaders, here, this_request
 from api.quotas import Quota, tell
 from api.rates import WINDOW_SECONDS, Rates
 from shared.api_keys import ApiKey, ApiKeys, Scope, digest_of
@@ -118,7 +118,7 @@ class Gate:
         self._known: dict[str, tuple[float, Caller]] = {}
         self._without_keys_until = 0.0
 
-    def identify(self, request: Asked) -> Caller:
+    def identify(self, request: WithHeaders) -> Caller:
         """Who makes a request.
 
         Raises:
@@ -201,7 +201,7 @@ class Gate:
             self._without_keys_until = now + REMEMBER_SECONDS
         return True
 
-    def _check_origin(self, request: Asked) -> None:
+    def _check_origin(self, request: WithHeaders) -> None:
         """Keep out who is not on this machine, and web pages of others, which a browser here could be made to load.
 
         A page reaches a service on loopback under a host name that its owner points there (DNS rebinding), or by a

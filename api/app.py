@@ -30,6 +30,7 @@ from api import (
     quotas,
     schedules,
     scoring,
+    shortcut,
     training,
     webhooks,
     whoami,
@@ -39,7 +40,6 @@ from api.application import Application
 from api.bodies import Receiving
 from api.headers import check_query, here, json_response, request_id_of, this_request
 from api.services import Services, build_services
-from api.shortcut import Shortcut
 from api.slow_clients import SlowClients
 from api.stopping import Stopping
 from api.traced import Traced
@@ -95,13 +95,14 @@ def create_app(settings: Settings | None = None) -> Flask:
     _serve_document(app)
     _carry_request_ids(app, settings.max_query_bytes)
     browsers.install(app, settings)
+    gate = Gate(services.api_keys, services.rates, settings)
+    # With either, more is to be done about each request.
+    if not TRACING.on and not settings.cors_origins:
+        shortcut.install(app, services, gate)
     quotas.install(app)
     allowance.install(app)
-    gate = Gate(services.api_keys, services.rates, settings)
     guard(app, gate)
     _close_connections(app, services.stopping)
-    if not TRACING.on and not settings.cors_origins:
-        app.wsgi_app = Shortcut(app.wsgi_app, services, gate)  # type: ignore[method-assign]  # as Flask says to do it
     if TRACING.on:
         app.wsgi_app = Traced(app.wsgi_app)  # type: ignore[method-assign]  # as Flask says to do it
     app.wsgi_app = Receiving(app.wsgi_app, services.bodies)  # type: ignore[method-assign]  # as Flask says to do it

@@ -10,8 +10,6 @@ from werkzeug.routing import MapAdapter
 from api.headers import this_request
 
 Made = TypeVar("Made")
-# Where the error stands, in the WSGI environment, that a request has come to before Flask had it.
-RAISED: Final = "foretell.raised"
 NO_SESSION: Final = NullSession()
 NO_ARGUMENTS: Final[ImmutableMultiDict[str, str]] = ImmutableMultiDict()
 
@@ -88,13 +86,6 @@ class Application(Flask):
             default_method=environ["REQUEST_METHOD"],
             query_args=environ.get("QUERY_STRING", ""),
         )
-
-    def dispatch_request(self) -> Any:
-        """What the view of this request gives; but what was raised on the way to it is raised here."""
-        raised: Exception | None = this_request().environ.pop(RAISED, None)
-        if raised is not None:
-            raise raised
-        return super().dispatch_request()
 
     def full_dispatch_request(self) -> Response:
         """Answer the request that is at hand; whatever goes wrong on the way is an answer too."""

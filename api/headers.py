@@ -35,7 +35,7 @@ ASYNC: Final = re.compile(r"(?:^|[,;])\s*respond-async\s*(?:$|[,;])", re.IGNOREC
 WAIT: Final = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d+)\"?\s*(?:$|[,;])", re.IGNORECASE)
 
 
-class Asked(Protocol):
+class WithHeaders(Protocol):
     """A request, or as much of one as is looked at before anything is done about it."""
 
     @property
@@ -58,7 +58,7 @@ def here() -> Any:
     return g._get_current_object()
 
 
-def request_id_of(request: Asked) -> str:
+def request_id_of(request: WithHeaders) -> str:
     """The client's X-Request-Id, if it can be logged as it is, or a new one."""
     given: str | None = request.headers.get("X-Request-Id")
     return given if given is not None and REQUEST_ID.fullmatch(given) else random_bytes(8).hex()
@@ -74,13 +74,13 @@ def check_query(request: Request, most_bytes: int) -> None:
         raise RequestFault(414, "query_too_long", f"The query is longer than the {most_bytes} bytes that are allowed.")
 
 
-def traceparent(request: Asked) -> str | None:
+def traceparent(request: WithHeaders) -> str | None:
     """The trace that the client takes part in; None also if that is not understood, as the standard says."""
     given = request.headers.get("traceparent")
     return None if given is None else parsed(given)
 
 
-def preferred_wait(request: Asked, most_seconds: float) -> float | None:
+def preferred_wait(request: WithHeaders, most_seconds: float) -> float | None:
     """N of `Prefer: wait=N` (RFC 7240, section 4.3), cut to what the server allows; None without one."""
     header = request.headers.get("Prefer")
     if header is None:

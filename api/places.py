@@ -1,7 +1,6 @@
 """A bounded number of places for what holds a thread of the process for long."""
 
 import threading
-from queue import Empty, SimpleQueue
 
 from shared.errors import ServiceError
 
@@ -9,14 +8,14 @@ from shared.errors import ServiceError
 class Place:
     """One place that was taken."""
 
-    def __init__(self, free: "SimpleQueue[None]") -> None:
-        self._free: SimpleQueue[None] | None = free
+    def __init__(self, free: threading.BoundedSemaphore) -> None:
+        self._free: threading.BoundedSemaphore | None = free
 
     def give_back(self) -> None:
         """Give it back; a second time changes nothing."""
         free, self._free = self._free, None
         if free is not None:
-            free.put(None)
+            free.release()
 
 
 class Places:
@@ -24,10 +23,7 @@ class Places:
 
     def __init__(self, most: int, full: type[ServiceError], *, patience_seconds: float = 0.0) -> None:
         """Keep what is raised when all are taken, and for how long one is waited for before."""
-        # One entry for each; a semaphore of Python's own takes several times as long.
-        self._free: SimpleQueue[None] = SimpleQueue()
-        for _ in range(most):
-            self._free.put(None)
+        self._free = threading.BoundedSemaphore(most)
         self._full = full
         self._patience_seconds = patience_seconds
 
@@ -37,10 +33,8 @@ class Places:
         Raises:
             ServiceError: of the kind that was given.
         """
-        try:
-            self._free.get(timeout=self._patience_seconds)
-        except Empty:
-            raise self._full from None
+        if not (self._free.acquire(blocking=False) or self._free.acquire(timeout=self._patience_seconds)):
+            raise self._full
         return Place(self._free)
 
 

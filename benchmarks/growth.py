@@ -3,8 +3,9 @@
     python -m benchmarks.growth                     some minutes
     python -m benchmarks.growth --jobs 1000000      with a million finished jobs too; half an hour and 2 GiB
 
-- finished: so many jobs of one row have ended and are kept. `ratio` is the median latency over that with the fewest
-  jobs; bytes are those of Redis' memory, a job.
+- finished: so many jobs of one row have ended and are kept. A poll reads one of the last hundred, as clients do; any
+  other is memory that nobody has looked at for long. `ratio` is the median latency over that with the fewest jobs;
+  bytes are those of Redis' memory, a job.
 - waiting: 10,000 jobs wait, in one lane or in a thousand; against ten in one lane. Pulls take up to 64 jobs. A scrape
   is what `GET /metrics` asks Redis for, at most once a second.
 - models: jobs come one at a time, each for the next of so many models in turn, to one worker that pulls, predicts with
@@ -60,6 +61,7 @@ BUSY_MS: Final = (1, 5, 20, 100)  # for which a unit may keep a worker process b
 CALLS: Final = 200  # of each kind, measured
 ROUNDS: Final = 5
 SAMPLE_ROWS: Final = 100
+RECENT: Final = 100  # jobs that clients still poll
 FAILED_EVERY: Final = 1_000  # so rare is what a filtered list looks for
 SEED: Final = 7
 
@@ -143,7 +145,8 @@ def calls_of(jobs: JobStore, ids: Sequence[str]) -> dict[str, Callable[[], Any]]
     order = random.Random(SEED)  # which job is read is no secret
     return {
         "submit": lambda: submit(jobs),
-        "read": lambda: jobs.read(order.choice(ids)),
+        "poll": lambda: jobs.read(order.choice(ids[-RECENT:])),
+        "read of any": lambda: jobs.read(order.choice(ids)),
         "list": lambda: jobs.page(limit=50),
         "list of failed": lambda: jobs.page(limit=50, status="failed"),
         "scrape": Measures(jobs, Settings()).look,

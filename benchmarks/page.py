@@ -159,30 +159,8 @@ def _goals(document: Document) -> str:
         return ""
     return (
         "## What Foretell wants to reach\n\nRatios of two systems in the same round: the median round, the lowest and "
-        "the highest.\n\n" + table(rows) + _two_requests(document)
+        "the highest.\n\n" + table(rows)
     )
-
-
-def _two_requests(document: Document) -> str:
-    """What a missed goal of polling is beside the most that its two requests allow."""
-    jobs = document.get("jobs", {})
-    each = {
-        (cell["model"], cell["rows"], cell["clients"], cell["system"]): cell["median"]["jobs_per_second"]
-        for cell in jobs.get("cells", [])
-    }
-    lines = []
-    for ratio in jobs.get("ratios", []):
-        head, _, other = ratio["what"].partition("poll / ")
-        place = (ratio["model"], ratio["rows"], ratio["clients"])
-        requests, theirs = each.get((*place, "synchronous")), each.get((*place, other))
-        if head and other and ratio["wanted"] and not reached(ratio) and requests and theirs:
-            lines.append(
-                f"\n\n{place_name(place)}: a job that is polled is two requests at least. Flask with the model inside, "
-                f"which keeps nothing, answers {requests:,.0f} a second, so {requests / 2:,.0f} jobs of two, which is "
-                f"{requests / 2 / theirs:.1f} times {other}: about the most that Flask allows by polling on this "
-                "machine, however little a job costs beside."
-            )
-    return "".join(lines)
 
 
 def _file_name(ratio: Document) -> str:

@@ -2,11 +2,14 @@
 
 import json
 import re
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import pytest
+from celery import Celery
 from flask import request
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
@@ -15,10 +18,16 @@ from api.application import Application
 from api.shortcut import Shortcut
 from shared.api_keys import Scope
 from shared.errors import StoreUnavailable
+from shared.meter import METER
+from shared.queue import ONLINE
 from shared.records import Accepted, Submission
 from shared.tracing import TRACING
 from tests.integration.apis import Api
-from tests.models import register_moody
+from tests.models import RAISE, register_moody
+from tests.wait import until
+from worker.drain import worker_name
+from worker.services import build_services
+from worker.stopping import Stopping
 
 MakeApi = Callable[..., Api]
 ROWS: Final = {"model": "moody", "instances": [[1.0], [2.0]]}
@@ -95,6 +104,19 @@ REQUESTS: Final[Mapping[str, Sent]] = {
     "a look from another origin": look(Origin="https://example.org", past=False),
     "rows to another host": rows(Host="example.org", past=False),
     "rows through a proxy": rows(X_Forwarded_For="10.0.0.1", past=False),
+    "a host of another user": look(Host="evil.com@127.0.0.1", past=False),
+    "rows to a host of another user": rows(Host="evil.com@127.0.0.1", past=False),
+    "a host with a path": look(Host="127.0.0.1/evil.com", Origin="http://127.0.0.1/evil.com", past=False),
+    "a host with a port that is none": look(Host="localhost:99999", past=False),
+    "a host with the usual port": look(Host="localhost:80"),
+    "a page of our own": look(Host="localhost:80", Origin="http://localhost"),
+    "a page of our own that names its port": look(Host="localhost:80", Origin="http://localhost:80", past=False),
+    "rows with a charset": rows(Content_Type="application/json; charset=utf-8", past=False),
+    "rows that are no text": rows(Content_Type="text/plain", past=False),
+    "rows that are announced to be endless": rows(Content_Length="9" * 18, past=False),
+    "rows that are cut off": rows(Content_Length="2000", past=False),
+    "jobs with a slash": look("/jobs/", past=False),
+    "a look with a body": Sent("GET", "{job}", body=b"{}"),
     "another method": look("/jobs", method="PUT", past=False),
 }
 WITH_KEYS: Final[Mapping[str, Sent]] = {
@@ -138,7 +160,11 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def send(client: FlaskClient, sent: Sent, places: Mapping[str, str]) -> TestResponse:
     """The answer to a request."""
-    about: dict[str, Any] = {"headers": dict(sent.headers), "data": sent.body}
+    headers = dict(sent.headers)
+    length = headers.pop("Content-Length", None)  # which the client would set itself
+    about: dict[str, Any] = {"headers": headers, "data": sent.body}
+    if length is not None:
+        about["environ_overrides"] = {"CONTENT_LENGTH": length}
     if sent.body is not None and "Content-Type" not in sent.headers:
         about["content_type"] = "application/json"
     return client.open(sent.path.format_map(places), method=sent.method, **about)
@@ -231,12 +257,93 @@ def test_rows_are_accepted_once_under_their_key(api: Api) -> None:
     assert len(set(places)) == 1
 
 
-def test_a_process_that_stops_says_so(api: Api, asked: list[str]) -> None:
+def test_a_process_that_stops_says_so(api: Api) -> None:
     place = waiting(api.client)
     api.services.stopping.begin()
 
     assert api.client.get(place).headers["Connection"] == "close"
     assert api.client.post("/jobs", json=ROWS).headers["Connection"] == "close"
+
+
+def test_a_process_that_stops_while_a_client_waits_says_so(api: Api) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        sent = pool.submit(lambda: api.client.post("/jobs", json=ROWS, headers={"Prefer": "wait=10"}))
+        until(lambda: api.services.waiters.waiting("default") == 1)
+        api.services.stopping.begin()
+
+    assert sent.result().headers["Connection"] == "close"
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [pytest.param(StoreUnavailable, 503, id="known"), pytest.param(ZeroDivisionError, 500, id="not")],
+)
+def test_an_error_at_the_gate_is_answered_without_asking_again(
+    error: type[Exception], status: int, api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = 0
+
+    def raising() -> bool:
+        nonlocal asked
+        asked += 1
+        raise error
+
+    monkeypatch.setattr(api.services.api_keys, "exist", raising)
+
+    assert api.client.get(UNKNOWN).status_code == api.client.post("/jobs", json=ROWS).status_code == status
+    assert asked == 2
+
+
+def test_a_refusal_is_counted_once(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    counted: list[str] = []
+    monkeypatch.setattr(METER, "add", lambda field, amount=1: counted.append(field))
+
+    api.client.post("/jobs", json={**ROWS, "model": "nobody"})
+
+    assert [field for field in counted if "refus" in field] == [
+        "refusals_total model_not_found",
+        "jobs_refused_total model_not_found",
+    ]
+
+
+@pytest.fixture
+def done_at_once(api: Api) -> Iterator[None]:
+    """A thread of this process that does what a worker does."""
+    services = build_services(api.settings, Celery("test"), Stopping(), [ONLINE])
+    work: Any = services.drainers[ONLINE]._work
+    ending = threading.Event()
+
+    def go_on() -> None:
+        while not ending.is_set():
+            unit = work.pull(worker_name(), linger_seconds=0, answered=False, lane="")
+            if unit is None:
+                ending.wait(0.01)
+            else:
+                work.do(unit)
+
+    with ThreadPoolExecutor(1) as pool:
+        going = pool.submit(go_on)
+        yield
+        ending.set()
+    going.result()
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        pytest.param(rows(Prefer="wait=10"), "succeeded", id="rows"),
+        pytest.param(rows({"instances": [[1.0], [RAISE]]}, Prefer="wait=10"), "partially_succeeded", id="bad-row"),
+        pytest.param(look(), "succeeded", id="look"),
+    ],
+)
+@pytest.mark.usefixtures("done_at_once")
+def test_a_job_that_is_done(sent: Sent, status: str, api: Api, asked: list[str]) -> None:
+    place = waiting(api.client)
+    assert api.client.get(place, headers={"Prefer": "wait=10"}).status_code == 200
+
+    compare(api.client, sent, {"job": place}, asked)
+
+    assert (send(api.client, sent, {"job": place}).json or {})["status"] == status
 
 
 @pytest.mark.parametrize("values", [{"cors_origins": "https://example.org"}, {"tracing": True}])

@@ -88,18 +88,6 @@ def test_a_goal_that_was_missed_is_said_to_be(document: dict[str, Any]) -> None:
     assert "| 0.67 | 0.65 | 0.74 | **missed** |" in page.text(document, [], "")
 
 
-def test_a_missed_goal_of_polling_stands_beside_what_its_two_requests_allow(document: dict[str, Any]) -> None:
-    jobs = document["jobs"]
-    jobs["cells"].append(cell("synchronous", "sync", round_of(2400)))
-    polled = jobs["ratios"][0] | {"what": "jobs/s: poll / slow", "wanted": ">= 30", "median": 12.0}
-
-    assert "two requests" not in page.text(document, [], "")
-    jobs["ratios"].append(polled)
-    assert "2,400 a second, so 1,200 jobs of two, which is 20.0 times slow" in page.text(document, [], "")
-    polled["median"] = 31.0
-    assert "two requests" not in page.text(document, [], "")
-
-
 def test_what_was_not_measured_is_listed_with_its_reason(document: dict[str, Any]) -> None:
     section = page.text(document, [], "").partition("## Not measured")[2]
 

@@ -26,6 +26,9 @@ Data = bytes | bytearray | memoryview
 S3_PART_BYTES: Final = 12 * 2**20
 S3_PARTS_AT_ONCE: Final = 2
 LOCAL_PART_BYTES: Final = 4 * 2**20
+# Of what is written into a folder at once. More gets pages of 2 MiB from Linux where its file system can, and a virtual
+# machine whose host takes unused ones back has each of them made anew (docs/decisions/0012-storage.md).
+PIECE_BYTES: Final = 2**18
 # One request to S3 takes some 10 ms before its first byte.
 S3_READ_BYTES: Final = 8 * 2**20
 
@@ -33,9 +36,10 @@ S3_READ_BYTES: Final = 8 * 2**20
 class Writer:
     """A file in the making; nobody sees it before it is complete."""
 
-    def __init__(self, file: "WritableFile", key: str) -> None:
+    def __init__(self, file: "WritableFile", key: str, *, local: bool) -> None:
         self._file = file
         self._key = key
+        self._local = local
 
     def write(self, data: Data) -> None:
         """Append bytes; many small pieces cost more than a large one.
@@ -46,7 +50,9 @@ class Writer:
         view = memoryview(data).cast("B")
         with translated(self._key, "written"):
             # obstore keeps the buffer itself until it has a part together, and the caller may reuse it sooner.
-            self._file.write(view if view.readonly else bytes(view))
+            kept = view if view.readonly else memoryview(bytes(view))
+            for piece in pieces(kept) if self._local else (kept,):
+                self._file.write(piece)
         METER.add("storage_bytes_total written", len(view))
 
 
@@ -89,9 +95,11 @@ class Storage:
         """
         view = memoryview(data).cast("B")
         with translated(key, "written"):
-            obstore.put(self._store(), key, view)
             if self._root:
+                obstore.put(self._store(), key, pieces(view), use_multipart=False)
                 folder.sync(self._root, key)
+            else:
+                obstore.put(self._store(), key, view)
         METER.add("storage_bytes_total written", len(view))
 
     def get(self, key: str) -> bytes:
@@ -175,7 +183,7 @@ class Storage:
         with translated(key, "written"):
             file = obstore.open_writer(self._store(), key, buffer_size=size, max_concurrency=at_once)
         try:
-            yield Writer(file, key)
+            yield Writer(file, key, local=self._root is not None)
         except BaseException as error:
             with contextlib.suppress(obstore.exceptions.BaseError, OSError):
                 file.__exit__(type(error), error, error.__traceback__)
@@ -257,6 +265,11 @@ class Storage:
             data = memoryview(obstore.get(self._store(), key, options=options).bytes())
         METER.add("storage_bytes_total read", len(data))
         return data
+
+
+def pieces(view: memoryview) -> list[memoryview]:
+    """Bytes as they are written into a folder: obstore makes a call of the system of each."""
+    return [view[at : at + PIECE_BYTES] for at in range(0, len(view), PIECE_BYTES)] or [view]
 
 
 class _Ranges(io.RawIOBase):

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, Final
 
 import orjson
@@ -51,13 +52,13 @@ class Sink:
     """An output being written: its size and sha256 are known when it is complete."""
 
     writer: Writer
-    hasher: ThreadPoolExecutor  # hashing takes as long as writing, so both are done at once
+    threads: ThreadPoolExecutor  # hashing takes as long as writing, so both are done at once
     digest: Any = field(default_factory=hashlib.sha256)
     size_bytes: int = 0
 
     def write(self, data: bytes | memoryview) -> int:
         """Take more bytes."""
-        hashed = self.hasher.submit(self.digest.update, data)
+        hashed = self.threads.submit(self.digest.update, data)
         self.writer.write(data)
         hashed.result()
         self.size_bytes += len(data)
@@ -72,7 +73,7 @@ class Finaliser:
         self._inputs = inputs
         self._drift_threshold = settings.drift_threshold
         self._limits = {"slice_bytes": settings.slice_bytes, "max_row_bytes": settings.max_row_bytes}
-        self._hasher = ThreadPoolExecutor(1, "hasher")
+        self._threads = ThreadPoolExecutor(2, "joiner")  # one reads ahead, one hashes
 
     def run(
         self, unit: BatchUnit, manifest: Manifest, schema: pa.Schema | None, stopped: Callable[[], bool],
@@ -142,7 +143,7 @@ class Finaliser:
         predicted = schema.names if schema is not None else next((part["columns"] for _, part in unit.parts), [])
         columns = output_names(kept, predicted) + [STATUS] * batch.keep_failed_rows
         with self._storage.writer(key) as writer:
-            sink = Sink(writer, self._hasher)
+            sink = Sink(writer, self._threads)
             if kind == "parquet":
                 types = [pa.string()] * len(kept) + ([] if schema is None else schema.types) + [pa.string()]
                 some = any(part["result_bytes"] for _, part in unit.parts)
@@ -157,9 +158,8 @@ class Finaliser:
             else:
                 if kind == "csv":
                     sink.write(compress(csv_header(columns), compression))
-                for first, part in unit.parts:
-                    for block in self._part(unit, first, part, "result", stopped):
-                        sink.write(block)
+                for block in self._blocks(unit, "result", stopped):
+                    sink.write(block)
         rows = sum(part["succeeded"] + part["failed"] * batch.keep_failed_rows for _, part in unit.parts)
         encoding = None if compression == "none" else compression
         return output(name, key, MEDIA_TYPES[kind], sink.size_bytes, sink.digest, rows, encoding)
@@ -168,11 +168,10 @@ class Finaliser:
         key = output_key(unit.job_id, ERRORS_NAME)
         head = b""
         with self._storage.writer(key) as writer:
-            sink = Sink(writer, self._hasher)
-            for first, part in unit.parts:
-                for block in self._part(unit, first, part, "errors", stopped):
-                    sink.write(block)
-                    head += bytes(block[: MOST_BYTES_SHOWN - len(head)])
+            sink = Sink(writer, self._threads)
+            for block in self._blocks(unit, "errors", stopped):
+                sink.write(block)
+                head += bytes(block[: MOST_BYTES_SHOWN - len(head)])
         shown = [orjson.loads(line) for line in head.split(b"\n")[:-1][:MOST_ERRORS_SHOWN]]
         rows = sum(part["failed"] for _, part in unit.parts)
         return output(ERRORS_NAME, key, MEDIA_TYPES["ndjson"], sink.size_bytes, sink.digest, rows), shown
@@ -183,20 +182,26 @@ class Finaliser:
         cuts = cut_ndjson(source.blocks(source.begin, stopped), start=source.begin, **self._limits)
         key, rows = output_key(unit.job_id, UNREACHED_NAME), 0
         with self._storage.writer(key) as writer:
-            sink = Sink(writer, self._hasher)
+            sink = Sink(writer, self._threads)
             for ids in within(cuts, runs, stopped):
                 sink.write(b"".join(b'{"key":%b}\n' % orjson.dumps(custom_id) for custom_id in ids))
                 rows += len(ids)
         return output(UNREACHED_NAME, key, MEDIA_TYPES["ndjson"], sink.size_bytes, sink.digest, rows)
 
-    def _part(
-        self, unit: BatchUnit, first: int, part: dict[str, Any], kind: str, stopped: Callable[[], bool]
-    ) -> Iterator[memoryview]:
-        key, size_bytes = part_key(unit.job_id, first, part["fence"], kind), part[f"{kind}_bytes"]
-        for start in range(0, size_bytes, BLOCK_BYTES):
+    def _blocks(self, unit: BatchUnit, kind: str, stopped: Callable[[], bool]) -> Iterator[memoryview]:
+        """All parts in order; each block is read while the one before it is written."""
+        ranges = (
+            (part_key(unit.job_id, first, part["fence"], kind), start, min(start + BLOCK_BYTES, part[f"{kind}_bytes"]))
+            for first, part in unit.parts
+            for start in range(0, part[f"{kind}_bytes"], BLOCK_BYTES)
+        )
+        reading = [self._threads.submit(self._storage.get_range, *one) for one in islice(ranges, 1)]
+        while reading:
             if stopped():
                 raise Stopped
-            yield self._storage.get_range(key, start, min(start + BLOCK_BYTES, size_bytes))
+            block = reading.pop().result()
+            reading += [self._threads.submit(self._storage.get_range, *one) for one in islice(ranges, 1)]
+            yield block
 
     def _skipped(self, unit: BatchUnit, slices: Callable[[], list[Slice]]) -> tuple[Counts, list[tuple[int, int]]]:
         """The rows of a job, and first and last of each run of those that were never reached."""

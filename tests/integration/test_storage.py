@@ -1,5 +1,6 @@
 """File storage keeps the same promises in a local folder and on an S3-compatible server."""
 
+import random
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -16,7 +17,7 @@ from shared.batch import Input
 from shared.errors import FileMissing, InvalidRequest, StorageFailed, StorageFull
 from shared.inputs import Inputs
 from shared.settings import Settings
-from shared.storage import S3_PART_BYTES, Storage
+from shared.storage import PIECE_BYTES, S3_PART_BYTES, Storage
 from tests.processes import Process, S3Server, clean_environment, free_port
 from tests.wait import until
 
@@ -57,6 +58,17 @@ def test_what_was_put_is_read_back(storage: Storage) -> None:
     assert storage.get("a/b") == b"one"
     assert storage.size("a/b") == 3
     assert storage.exists("a/b")
+
+
+@pytest.mark.parametrize("size_bytes", [0, PIECE_BYTES, 3 * PIECE_BYTES + 7])
+def test_what_is_written_in_pieces_is_whole(storage: Storage, size_bytes: int) -> None:
+    data = random.Random(size_bytes).randbytes(size_bytes)
+
+    storage.put("put", data)
+    write(storage, "written", data, data)
+
+    assert storage.get("put") == data
+    assert storage.get("written") == 2 * data
 
 
 def test_an_empty_file_is_a_file(storage: Storage) -> None:

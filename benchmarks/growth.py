@@ -18,6 +18,8 @@
   one job with its submit; so many units a second take all of Redis' main thread, and so many worker processes make
   them where a unit keeps each busy for so long. Polls come on top; micro-batches of several jobs move it out.
 
+All of it runs on one core, where the system allows that: to wake a process on another one takes as long as a call in a
+virtual machine, and it is chance which of the servers that happens to.
 Latency is what the caller waits for, over a unix socket; `us of Redis` is processor time of the server's main thread,
 on average, sockets included.
 """
@@ -25,6 +27,7 @@ on average, sockets included.
 import argparse
 import io
 import math
+import os
 import random
 import sys
 import time
@@ -83,6 +86,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--jobs", type=int, help="finish so many jobs too")
     wanted = parser.parse_args(arguments).jobs
+    if hasattr(os, "sched_setaffinity"):  # Linux; servers inherit it
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     sizes = [*SIZES, *([wanted] if wanted and wanted > SIZES[-1] else [])]
     print(f"finished\n{aligned(finished(sizes))}\n", flush=True)
     print(f"waiting\n{aligned(waiting())}\n", flush=True)

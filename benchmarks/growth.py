@@ -1,7 +1,7 @@
 """Growth: what a submit, a poll, a list and a scrape take when there are many jobs, lanes or workers.
 
     python -m benchmarks.growth                     some minutes
-    python -m benchmarks.growth --jobs 1000000      with a million finished jobs too; half an hour and 2 GiB
+    python -m benchmarks.growth --jobs 1000000      with a million finished jobs too; some minutes more, and 2 GiB
 
 - finished: so many jobs of one row have ended and are kept. A poll reads one of the last hundred, as clients do; any
   other is memory that nobody has looked at for long. It begins when Redis has moved all keys into tables of the size
@@ -148,9 +148,7 @@ def filled(stack: ExitStack, size: int) -> Kept:
 
 
 def settle(client: Any) -> None:
-    """Wait until what a server does about its growth is done; to move keys into a larger table it takes minutes, and
-    some of them at each look at a key meanwhile.
-    """
+    """Wait until what a server does about its growth is done, such as moving its keys into a larger table."""
     client.config_set("hz", FAST_HZ)
     while client.info("persistence")["aof_rewrite_in_progress"] or client.memory_stats()["db.dict.rehashing.count"]:
         time.sleep(0.5)

@@ -26,7 +26,7 @@ Data = bytes | bytearray | memoryview
 S3_PART_BYTES: Final = 12 * 2**20
 S3_PARTS_AT_ONCE: Final = 2
 LOCAL_PART_BYTES: Final = 4 * 2**20
-# Of what is written into a folder at once. More gets pages of 2 MiB from Linux where its file system can, and a virtual
+# So much is written into a folder at once. More gets pages of 2 MiB from Linux where its file system can, and a virtual
 # machine whose host takes unused ones back has each of them made anew (docs/decisions/0012-storage.md).
 PIECE_BYTES: Final = 2**18
 # One request to S3 takes some 10 ms before its first byte.

@@ -2,9 +2,8 @@
 
 import hashlib
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Any, Final
 
 import orjson
@@ -195,12 +194,16 @@ class Finaliser:
             for first, part in unit.parts
             for start in range(0, part[f"{kind}_bytes"], BLOCK_BYTES)
         )
-        reading = [self._threads.submit(self._storage.get_range, *one) for one in islice(ranges, 1)]
-        while reading:
+
+        def ahead() -> Future[memoryview] | None:
+            one = next(ranges, None)
+            return None if one is None else self._threads.submit(self._storage.get_range, *one)
+
+        reading = ahead()
+        while reading is not None:
             if stopped():
                 raise Stopped
-            block = reading.pop().result()
-            reading += [self._threads.submit(self._storage.get_range, *one) for one in islice(ranges, 1)]
+            block, reading = reading.result(), ahead()
             yield block
 
     def _skipped(self, unit: BatchUnit, slices: Callable[[], list[Slice]]) -> tuple[Counts, list[tuple[int, int]]]:

@@ -125,7 +125,9 @@ def test_jobs_of_one_micro_batch_keep_their_traces_and_are_linked(
 
     barrier.open()
 
-    traces = {caller.trace_id: collector.names(caller.trace_id, "foretell.job") for caller in callers}
+    traces = {
+        caller.trace_id: collector.names(caller.trace_id, "foretell.submit", "foretell.job") for caller in callers
+    }
     submits = {trace_id: one(spans, "foretell.submit").span_id for trace_id, spans in traces.items()}
     units = [span for span in collector.spans() if set(span.links) == set(submits.items())]
     assert [unit.attributes["messaging.batch.message_count"] for unit in units] == [3]

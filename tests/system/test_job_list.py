@@ -106,9 +106,7 @@ def test_a_model_selects_its_jobs(http: Http) -> None:
 
 
 def test_a_model_without_jobs_has_an_empty_list(http: Http) -> None:
-    http.submit("linear", [LINEAR])  # a list looks at so many of others', and then at no more in one page
-
-    assert not any(pages(http, "model=nobody"))
+    assert not any(pages(http, "model=nobody"))  # of several pages, where others have very many jobs
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterable
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 from flask import Request, Response, g, request
@@ -30,7 +29,6 @@ EXPOSED: Final = (
     "Location", "Preference-Applied", "RateLimit", "RateLimit-Policy", "Repr-Digest", "Retry-After", "WWW-Authenticate",
     "X-Request-Id",
 )  # fmt: skip
-STATUS_LINES: Final = {status.value: f"{status.value} {status.phrase.upper()}" for status in HTTPStatus}
 ASYNC: Final = re.compile(r"(?:^|[,;])\s*respond-async\s*(?:$|[,;])", re.IGNORECASE)
 WAIT: Final = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d+)\"?\s*(?:$|[,;])", re.IGNORECASE)
 
@@ -116,7 +114,7 @@ class JsonResponse(Response):
         # What Werkzeug's own sets, without looking for what else it could have been given.
         self.headers = Headers()
         self.headers._list = headers  # each would be looked through for line ends
-        self._status, self._status_code = STATUS_LINES[status], status
+        self.status_code = status
         self.response = self._whole = [body]
         self.direct_passthrough = False
         self._on_close = []
@@ -133,7 +131,7 @@ class JsonResponse(Response):
         """Send it."""
         if self.response is not self._whole or environ["REQUEST_METHOD"] == "HEAD" or self.status_code in (204, 304):
             return super().__call__(environ, start_response)
-        start_response(self._status, self.headers._list)
+        start_response(self.status, self.headers._list)
         return self._whole
 
 

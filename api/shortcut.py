@@ -1,8 +1,8 @@
 """The two requests that a small job is made of, past Flask: rows sent as JSON, and a plain look at a job.
 
 Flask and what is done around each of its views call about as many functions as all the rest of such a request
-(docs/decisions/0046-shortcut.md). Whatever is out of the ordinary is Flask's, before anything was done about it; so is
-an error, which it answers as if its own view had raised it.
+(docs/decisions/0046-shortcut.md). Whatever is out of the ordinary is Flask's, before anything was changed; so is an
+error, which it answers as if its own view had raised it.
 """
 
 import re

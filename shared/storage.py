@@ -51,7 +51,7 @@ class Writer:
         with translated(self._key, "written"):
             # obstore keeps the buffer itself until it has a part together, and the caller may reuse it sooner.
             kept = view if view.readonly else memoryview(bytes(view))
-            for piece in pieces(kept) if self._local else (kept,):
+            for piece in _pieces(kept) if self._local else (kept,):
                 self._file.write(piece)
         METER.add("storage_bytes_total written", len(view))
 
@@ -96,7 +96,7 @@ class Storage:
         view = memoryview(data).cast("B")
         with translated(key, "written"):
             if self._root:
-                obstore.put(self._store(), key, pieces(view), use_multipart=False)
+                obstore.put(self._store(), key, _pieces(view), use_multipart=False)
                 folder.sync(self._root, key)
             else:
                 obstore.put(self._store(), key, view)
@@ -267,7 +267,7 @@ class Storage:
         return data
 
 
-def pieces(view: memoryview) -> list[memoryview]:
+def _pieces(view: memoryview) -> list[memoryview]:
     """Bytes as they are written into a folder: obstore makes a call of the system of each."""
     return [view[at : at + PIECE_BYTES] for at in range(0, len(view), PIECE_BYTES)] or [view]
 

@@ -58,7 +58,7 @@ lane:<lane><o>   zset    waiting ids, by time of submit and priority       while
 sharers:<lane>   zset    owners that wait in a lane, by last service       while waiting   submit pull     pull read
 pace:<lane>      hash    rate = jobs a second, unit = usual ms of a unit,  1 hour          commit          read submit
                          cpu = the same in CPU time, floor = the least                                     pull
-busy:<lane>      string  a worker will pull from it again in a moment      millis          pull commit     submit
+busy:<lane>      string  the worker that will pull from it in a moment     millis          pull commit     submit
 ready:<queue>    zset    owners that have waiting work, by last service    while waiting   submit pull     pull tick
 work:<queue><o>  zset    lanes that have waiting jobs of an owner, or      while waiting   submit pull     pull
                          its jobs in stages, by last service

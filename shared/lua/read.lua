@@ -18,11 +18,13 @@ for i = 3, #ARGV, 2 do
   elseif h[2] == known then
     entry = { known }
   else
-    local outcome, result, position, rate = false, false, false, false
+    local spec, outcome, result, position, rate = false, false, false, false, false
     if h[11] then
-      outcome = redis.call('GET', base .. 'outcome:' .. id)
-      if with_result then result = redis.call('GET', base .. 'result:' .. id) end
+      local payload = { base .. 'spec:' .. id, base .. 'outcome:' .. id, with_result and base .. 'result:' .. id or nil }
+      local found = redis.call('MGET', unpack(payload))
+      spec, outcome, result = found[1], found[2], found[3] or false
     else
+      spec = redis.call('GET', base .. 'spec:' .. id)
       if h[15] then
         if h[1] == 'queued' then position = place(base .. 'work:' .. h[17], base .. 'ready:' .. h[17], owner, id) end
         -- Rows a second since the first chunk was begun.
@@ -38,7 +40,6 @@ for i = 3, #ARGV, 2 do
         rate = redis.call('HGET', base .. 'pace:' .. h[3], 'rate')
       end
     end
-    local spec = redis.call('GET', base .. 'spec:' .. id)
     -- Between the two clocks of Redis's own expiry and of this script the payload may be gone first.
     entry = spec and { id, h, spec, outcome, result, position, rate } or 1
   end

@@ -3,7 +3,7 @@
     python -m benchmarks.growth                     some minutes
     python -m benchmarks.growth --jobs 1000000      with a million finished jobs too; some minutes more, and 2 GiB
 
-- finished: so many jobs of one row have ended and are kept. Each request is made over HTTP, as users do, and then what
+- finished: so many jobs of one row have ended and are kept. Each request is made over HTTP, as users make it, then what
   it asks of the job store, alone. A poll reads one of the last hundred, as clients do; any other is memory that nobody
   has looked at for long. It begins when Redis has moved all keys into tables of the size that they have by then.
   `ratio` is the median latency over that with the fewest jobs; bytes are those of Redis' memory, a job.

@@ -26,7 +26,7 @@ from worker.registration import register
 MOST_WAITING: Final = 100_000
 CALLS: Final = 200  # of each kind, measured
 SAMPLE_ROWS: Final = 100
-FAILED_EVERY: Final = 1_000  # so rare is what a filtered list looks for
+FAILED_EVERY: Final = 1_000  # the micro-batches that fail, which a filtered list looks for, have one of these
 SEED: Final = 7
 
 
@@ -115,7 +115,7 @@ def finish(jobs: JobStore, count: int, *, number: int) -> list[str]:
 
 
 def end_all(jobs: JobStore, *, number: int = 1) -> None:
-    """End all jobs that wait; one of them is the `number`th."""
+    """End all jobs that wait; `number` were there before. A micro-batch with each thousandth job fails."""
     while (unit := pull(jobs, "w")) is not None:
         rare = any(one % FAILED_EVERY == 0 for one in range(number, number + len(unit.jobs)))
         number += len(unit.jobs)

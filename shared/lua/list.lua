@@ -5,11 +5,12 @@ local cursor = ARGV[1] == '' and '+' or '(' .. ARGV[1]
 local oldest = ARGV[5] == '' and '-' or ARGV[5]
 local jobs = base .. 'jobs' .. of(ARGV[8])
 local limit, left = tonumber(ARGV[2]), tonumber(ARGV[6])
+-- Without a filter nearly all that are looked at are wanted.
 local filtered = ARGV[3] ~= '' or ARGV[4] ~= '' or ARGV[7] ~= ''
+local some = filtered and 100 or math.max(limit, 20)
 local ids, last = {}, ''
 while left > 0 do
-  -- Without a filter nearly all that are looked at are wanted.
-  local page = redis.call('XREVRANGE', jobs, cursor, oldest, 'COUNT', math.min(left, filtered and 100 or limit - #ids))
+  local page = redis.call('XREVRANGE', jobs, cursor, oldest, 'COUNT', math.min(left, some))
   if #page == 0 then return { '', unpack(ids) } end
   for _, entry in ipairs(page) do
     left = left - 1

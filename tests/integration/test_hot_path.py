@@ -174,7 +174,7 @@ def test_a_poll_of_a_job_that_is_done(api: Api, work: OnlineWork, redis_server: 
 
     cost = cost_of(redis_server, lambda: request(api, "GET", f"/jobs/{job_id}"))
 
-    assert cost <= Cost(round_trips=1, commands=5, calls=170), cost
+    assert cost <= Cost(round_trips=1, commands=3, calls=170), cost
 
 
 @pytest.mark.parametrize(

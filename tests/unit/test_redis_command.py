@@ -1,21 +1,23 @@
 """How the embedded server is started."""
 
-from pathlib import Path
-
 import pytest
 
-from deploy.commands import ALLOCATOR, redis_command
-from shared.settings import Settings
+from deploy.commands import ALLOCATOR, allocator
+
+GIVEN = "glibc.malloc.arena_max=1"
 
 
-@pytest.mark.parametrize("given", [None, "glibc.malloc.arena_max=1"])
-def test_whoever_sets_the_allocator_has_the_last_word(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str | None
+@pytest.mark.parametrize(
+    ("library", "given", "told"),
+    [
+        ("glibc 2.36", "", ALLOCATOR),
+        ("glibc 2.30", GIVEN, f"{ALLOCATOR}:{GIVEN}"),
+        ("glibc 2.28", "", ""),
+        ("glibc 2.28", GIVEN, GIVEN),
+        ("", "", ""),
+    ],
+)
+def test_an_allocator_that_can_keep_more_at_hand_is_told_to_and_the_user_has_the_last_word(
+    library: str, given: str, told: str
 ) -> None:
-    monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
-    if given is not None:
-        monkeypatch.setenv("GLIBC_TUNABLES", given)
-
-    _, variable, *_ = redis_command(Settings(data_dir=tmp_path))
-
-    assert variable.removeprefix("GLIBC_TUNABLES=").split(":") == [ALLOCATOR, *([given] if given else [])]
+    assert allocator(library, given) == told

@@ -1,7 +1,6 @@
 """A service made of processes that are started, stopped and replaced one by one, as containers are."""
 
 import itertools
-import os
 import sys
 import time
 from collections.abc import Callable
@@ -11,7 +10,7 @@ from typing import Any, Final
 import psutil
 import redis
 
-from benchmarks.processes import ProcessGroup, free_port
+from benchmarks.processes import ProcessGroup, clean_environment, free_port
 from deploy.commands import redis_command
 from shared.settings import Settings, environment_of
 
@@ -25,8 +24,7 @@ class Fleet:
         self._processes, self._folder = processes, folder
         usual = {"data_dir": folder / "var", "port": free_port(), "workers": 1, "api_processes": 1}
         self.settings = Settings(**{**usual, **settings})
-        self.environment = {name: value for name, value in os.environ.items() if not name.startswith("FORETELL_")}
-        self.environment |= environment_of(self.settings)
+        self.environment = clean_environment() | environment_of(self.settings)
         (self.settings.data_dir / "redis").mkdir(parents=True)
         processes.start("redis", redis_command(self.settings), self.environment)
         self.redis: Any = redis.Redis.from_url(self.settings.redis_address)

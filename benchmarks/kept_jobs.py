@@ -1,7 +1,6 @@
 """What requests take while more and more finished jobs are kept: over HTTP, and their calls of the job store alone."""
 
 import http.client
-import os
 import random
 import tempfile
 import time
@@ -15,12 +14,12 @@ from typing import Any, Final
 
 import orjson
 
-from benchmarks.processes import ProcessGroup, free_port, port_answers
+from benchmarks.processes import ProcessGroup, clean_environment, free_port, port_answers
 from benchmarks.store_jobs import SEED, end_all, finish, measured, register_models, store, submit
 from benchmarks.store_server import StoreServer
 from deploy.commands import api_command
 from shared.measures import Measures
-from shared.settings import PREFIX, Settings, environment_of
+from shared.settings import Settings, environment_of
 from shared.store import JobStore
 
 ROUNDS: Final = 5
@@ -90,8 +89,7 @@ def started_api(stack: ExitStack, settings: Settings) -> http.client.HTTPConnect
     """Start one process of the API on the server of these settings; a connection to it."""
     settings = settings.model_copy(update={"port": free_port(), "api_processes": 1})
     group = stack.enter_context(ProcessGroup(Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ft-")))))
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
-    group.start("api", api_command(settings), environment | environment_of(settings))
+    group.start("api", api_command(settings), clean_environment() | environment_of(settings))
     group.wait_until(lambda: port_answers(settings.port), "the API answers", seconds=START_SECONDS)
     return stack.enter_context(closing(http.client.HTTPConnection("127.0.0.1", settings.port, timeout=30)))
 

@@ -14,6 +14,7 @@ from typing import Self
 import psutil
 
 from benchmarks.load import CpuSeconds
+from shared.settings import PREFIX
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 STOP_SECONDS = 20.0
@@ -120,6 +121,11 @@ class ProcessGroup:
         return "\n".join(
             f"--- {log.name}\n{log.read_bytes()[-LOG_TAIL_BYTES:].decode(errors='replace')}" for log in logs
         )
+
+
+def clean_environment() -> dict[str, str]:
+    """That of this process, without settings of a service."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
 
 
 def free_port() -> int:

@@ -12,7 +12,6 @@ processor time of `python -c "import ..."`, without that of Python itself, the l
 import argparse
 import contextlib
 import http.client
-import os
 import resource
 import subprocess
 import sys
@@ -26,7 +25,7 @@ from typing import Final
 
 import psutil
 
-from benchmarks.processes import CHECKOUT, ProcessGroup, free_port
+from benchmarks.processes import CHECKOUT, ProcessGroup, clean_environment, free_port
 from benchmarks.report import aligned
 
 MOST_SECONDS: Final = 120.0
@@ -84,7 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def measure(folder: Path) -> tuple[Start, Idle]:
     """Start the service on a folder, and end it."""
     port = free_port()
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("FORETELL_")}
+    environment = clean_environment()
     environment |= {"FORETELL_PORT": str(port), "FORETELL_DATA_DIR": str(folder / "var")}
     with ProcessGroup(folder) as group:
         began = time.perf_counter()

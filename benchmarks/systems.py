@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.dialects import FORETELL_POLL, FORETELL_WAIT, PREDICT, TASK, Dialect
-from benchmarks.processes import CHECKOUT, ProcessGroup, free_port, port_answers
+from benchmarks.processes import CHECKOUT, ProcessGroup, clean_environment, free_port, port_answers
 from benchmarks.questions import BenchModel
 from deploy.commands import redis_program
 
@@ -44,7 +44,7 @@ def _start_foretell(processes: ProcessGroup, folder: Path, model: BenchModel) ->
 def serve_foretell(processes: ProcessGroup, folder: Path, settings: dict[str, str]) -> tuple[int, dict[str, str]]:
     """Start the service, ready but without a model of ours; its port, and the environment that finds it."""
     port = free_port()
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("FORETELL_")}
+    environment = clean_environment()
     environment |= {"FORETELL_PORT": str(port), "FORETELL_DATA_DIR": str(folder / "var")} | settings
     processes.start("foretell", [sys.executable, "-m", "deploy"], environment)
     processes.wait_until(lambda: answers_200(f"http://127.0.0.1:{port}/readyz"), "readiness", seconds=START_SECONDS)

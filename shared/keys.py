@@ -152,6 +152,7 @@ webhook_secret:  hash    secret (in clear, since it signs), created;       for e
 awaited          string  some API process has clients that wait            10 s            api waiters     all scripts
 followed         string  ... for every change, not only the end            10 s            api waiters     all scripts
 changes          channel "r <ids>" jobs changed, "d <ids>" jobs are done   -               all scripts     api waiters
+                         (and after a line end how), "g <ids>" are deleted
 celery:...       -       Celery's own                                      -               celery          celery
 
 <o> is `:` and the owner, or nothing for the default owner; a job or a file has a field `owner` unless it is that one's.

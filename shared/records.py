@@ -19,6 +19,8 @@ from shared.schema import current, known
 from shared.training import RegisterOptions, TrainOptions
 
 SPEC_FIELDS: Final = tuple(one.name for one in dataclasses.fields(Spec))
+# Of a record: kind and phase, which only jobs in stages have, queue and owner.
+NO_STAGES: Final = [None, None, None, None]
 spec_values: Final = operator.attrgetter(*SPEC_FIELDS)
 
 
@@ -262,7 +264,23 @@ def load_batch_unit(reply: Sequence[Any], queue: str = BATCH) -> BatchUnit:
     )
 
 
-def load_job(entry: Sequence[Any]) -> Job:
+def load_end(end: bytes, spec: Spec) -> Job:
+    """The one parser of how a job ended, from what commit.lua tells of it, for who has its spec."""
+    line_end = end.index(b"\n")
+    job_id, *record, outcome_bytes = end[:line_end].split(b" ")
+    result_at = line_end + 1 + int(outcome_bytes)
+    fields = [None if value == b"-" else value for value in record]
+    return load_job(
+        (job_id, fields + NO_STAGES, None, end[line_end + 1 : result_at], end[result_at:], None, None), spec
+    )
+
+
+def load_job(entry: Sequence[Any], known_spec: Spec | None = None) -> Job:
+    """The one parser of a stored job, from what read.lua returned of it; without its spec, if that is known.
+
+    Raises:
+        NewerSchema
+    """
     job_id, record, spec, outcome, result, position, rate = entry
     (
         status,
@@ -295,7 +313,7 @@ def load_job(entry: Sequence[Any]) -> Job:
         id=job_id.decode(),
         status=Status(status.decode()),
         revision=int(revision),
-        spec=load_spec(spec),
+        spec=known_spec or load_spec(spec),
         counts=Counts(
             total=int(total) if total else None,
             succeeded=int(succeeded or 0),

@@ -9,14 +9,15 @@ if not u[1] then return { 0 } end
 -- Deletes first: they are allowed when memory is used up and let the rest of the script through.
 redis.call('ZREM', base .. 'leases', fence)
 redis.call('DEL', base .. 'unit:' .. fence)
-local written, kept = {}, {}
+local written, kept, ended, ended_bytes = {}, {}, {}, 0
 measured = true
 for i = 3, #ARGV, 7 do
   local id = ARGV[i]
-  local h = facts(id, 'fence', 'cancel')
+  local h = facts(id, 'fence', 'cancel', 'attempt', 'started')
   if h[1] == 'running' and h[12] == fence then
     if h[13] == '1' then
       finish(id, h, 'cancelled', 0, 0, '')
+      ended[#ended + 1] = { id, h, 'cancelled', 0, 0, '', '', '' }
     else
       if ARGV[i + 4] ~= '' then redis.call('SET', base .. 'result:' .. id, ARGV[i + 4], 'PX', h[4]) end
       if ARGV[i + 6] ~= '' then
@@ -25,6 +26,8 @@ for i = 3, #ARGV, 7 do
       end
       finish(id, h, ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 5])
       kept[#kept + 1] = id
+      ended[#ended + 1] = { id, h, unpack(ARGV, i + 1, i + 6) }
+      ended_bytes = ended_bytes + #ARGV[i + 4] + #ARGV[i + 5]
     end
     written[#written + 1] = id
   end
@@ -40,5 +43,16 @@ redis.call('HSET', pace, 'rate', usual(p[1], rate), 'unit', usual(p[2], unit), '
   'floor', string.format('%.3f', p[4] and math.min(cpu, 1.02 * p[4]) or cpu))
 redis.call('PEXPIRE', pace, 3600000)
 sign_busy(u[1], u[3])
-announce('d', written)
+-- How they ended, so that who submitted them need not ask, unless that is much: the length of each end, then the ends, as load_end of
+-- shared/records.py takes them: fields of the record, a line end, outcome and result.
+announce('d', written, ended_bytes <= 16384 and function()
+  local lengths = {}
+  for i, e in ipairs(ended) do
+    local h, after, succeeded, failed, result, outcome, size = e[2], e[3], e[4], e[5], e[6], e[7], e[8]
+    ended[i] = table.concat({ e[1], after, h[2] + 1, '-', h[14], h[3], succeeded, failed, h[3] - succeeded - failed, h[10],
+      h[15], integer(now), integer(now + h[4]), h[13] or '-', size ~= '' and size or '-', #outcome }, ' ') .. '\n' .. outcome .. result
+    lengths[i] = #ended[i]
+  end
+  return ' \n1 ' .. table.concat(lengths, ' ') .. '\n' .. table.concat(ended)
+end)
 return { #written, unpack(kept) }

@@ -17,4 +17,5 @@ else
   redis.call('XDEL', base .. 'jobs' .. of(owner), h[3])
 end
 redis.call('PEXPIRE', job, ARGV[2])
+announce('g', { id })
 return h[4] and 'stored' or 'deleted'

@@ -273,12 +273,13 @@ end
 
 local function is_busy(lane) return redis.call('EXISTS', base .. 'busy:' .. lane) == 1 end
 
--- Tell API processes, if any has clients that wait: 'd' = these jobs are done, 'r' = they changed otherwise. Those that are done are counted.
-local function announce(kind, ids)
+-- Tell API processes, if any has clients that wait: 'd' = these jobs are done, 'r' = they changed otherwise, 'g' = they were deleted.
+-- Those that are done are counted. `tell` makes what is said of them besides (none: nothing).
+local function announce(kind, ids, tell)
   if #ids == 0 then return end
   if kind == 'd' then count_ends() end
-  if redis.call('EXISTS', kind == 'd' and base .. 'awaited' or base .. 'followed') == 1 then
-    redis.call('PUBLISH', base .. 'changes', kind .. ' ' .. table.concat(ids, ' '))
+  if redis.call('EXISTS', kind == 'r' and base .. 'followed' or base .. 'awaited') == 1 then
+    redis.call('PUBLISH', base .. 'changes', kind .. ' ' .. table.concat(ids, ' ') .. (tell and tell() or ''))
   end
 end
 

@@ -22,6 +22,7 @@ from shared.tracing import TRACING
 from tests.integration.apis import Api
 from tests.models import register_moody
 from tests.processes import RedisServer
+from tests.wait import until
 from worker.drain import worker_name
 from worker.online import OnlineWork
 from worker.services import build_services
@@ -117,6 +118,11 @@ def do_all(work: OnlineWork) -> None:
         work.do(unit)
 
 
+def be_told(api: Api) -> None:
+    """Put up the sign under which ends are announced, as it is while a client waits or submits."""
+    api.services.store.connections.client.set(api.services.store.keys.awaited, 1)
+
+
 def cost_of(server: RedisServer, prepared: Callable[[], Callable[[], Any]]) -> Cost:
     """The least of five times, of each number by itself.
 
@@ -177,6 +183,20 @@ def test_a_poll_of_a_job_that_is_done(api: Api, work: OnlineWork, redis_server: 
     assert cost <= Cost(round_trips=1, commands=3, calls=170), cost
 
 
+def test_the_first_look_at_a_job_that_is_done(api: Api, work: OnlineWork, redis_server: RedisServer) -> None:
+    def prepared() -> Callable[[], dict[str, Any]]:
+        job_id = submit(api)
+        do_all(work)
+        until(lambda: api.services.waiters.expected._jobs[job_id].end is not None)
+        return request(api, "GET", f"/jobs/{job_id}")
+
+    be_told(api)
+
+    cost = cost_of(redis_server, prepared)
+
+    assert cost <= Cost(round_trips=0, commands=0, calls=137), cost
+
+
 @pytest.mark.parametrize(
     ("jobs", "most"),
     [
@@ -189,6 +209,8 @@ def test_a_micro_batch(jobs: int, most: Cost, api: Api, work: OnlineWork, redis_
         for _ in range(jobs):
             submit(api)
         return lambda: do(work)
+
+    be_told(api)
 
     cost = cost_of(redis_server, prepared)
 

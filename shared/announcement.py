@@ -1,0 +1,31 @@
+"""What scripts announce of jobs (prelude.lua, `announce`), on one channel that all API processes hear."""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from shared.frozen import frozen
+
+# The form in which commit.lua tells how jobs ended; another one once that is told otherwise.
+FORM: Final = b"1"
+
+
+@frozen
+class Announcement:
+    """News of some jobs."""
+
+    kind: str  # d: they are done, r: they changed otherwise, g: they were deleted
+    job_ids: Sequence[str]
+    ends: Mapping[str, bytes]  # how they ended, for `load_end` of shared/records.py; nothing where that is not told
+
+
+def load_announcement(message: bytes) -> Announcement:
+    """The one parser of an announcement; of one of another release the kind and the ids are known at least."""
+    head, _, rest = message.partition(b"\n")
+    kind, *job_ids = head.decode().split()
+    lengths, _, told = rest.partition(b"\n")
+    ends, at = {}, 0
+    if lengths.startswith(FORM + b" "):
+        for job_id, length in zip(job_ids, map(int, lengths.split()[1:]), strict=True):
+            ends[job_id] = told[at : at + length]
+            at += length
+    return Announcement(kind=kind, job_ids=job_ids, ends=ends)

@@ -33,17 +33,18 @@ class Expectations:
         self._lock = threading.Lock()
 
     def __bool__(self) -> bool:
-        """Whether any end is of use."""
+        """Whether anything is kept or waited for."""
         return bool(self._jobs)
 
-    def add(self, accepted: Submission) -> None:
+    def add(self, accepted: Submission) -> bool:
         """Wait for the end of a job that was accepted just now, if it is over rows and does not expire meanwhile."""
         if accepted.spec.kind != "predict" or accepted.ttl_seconds <= KEPT_SECONDS:
-            return
+            return False
         with self._lock:
             self._jobs[accepted.id] = _Expected(accepted.spec)
             if len(self._jobs) > MOST:
                 del self._jobs[next(iter(self._jobs))]
+        return True
 
     def hear(self, ends: Mapping[str, bytes]) -> None:
         """Keep those ends, by job, that are waited for."""
@@ -60,7 +61,7 @@ class Expectations:
         return load_end(expected.end, expected.spec) if time.monotonic() < expected.until else None
 
     def forget(self, job_ids: Iterable[str]) -> None:
-        """Of deleted jobs nothing is known."""
+        """Keep nothing of jobs that were deleted, or read."""
         with self._lock:
             for job_id in job_ids:
                 self._jobs.pop(job_id, None)

@@ -98,8 +98,10 @@ def _add_ending(blueprint: Blueprint, services: Services) -> None:
         raises=(JobNotFinished, StorageFailed),
     )
     def delete(job_id: str) -> Response:
-        stored = services.store.delete(job_id, owner=caller().owner)
-        services.waiters.expected.forget((job_id,))
+        try:
+            stored = services.store.delete(job_id, owner=caller().owner)
+        finally:  # it may have been deleted also if no answer came
+            services.waiters.expected.forget((job_id,))
         if stored:
             services.storage.delete(job_prefix(job_id))
         return Response(status=204)

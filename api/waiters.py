@@ -28,7 +28,9 @@ log = structlog.get_logger()
 # thought of.
 READ_ALL_SECONDS: Final = 5.0
 TURN_SECONDS: Final = 1.0
-# How long a sign stands that somebody waits; announcements are made only under it.
+# Before another try to listen.
+AGAIN_SECONDS: Final = 0.2
+# How long a sign stands that announcements are of use; they are made only under it.
 SIGN_SECONDS: Final = 10
 NOTHING_TOLD: Final[Mapping[str, bytes]] = {}
 
@@ -40,16 +42,16 @@ class End:
 class Watch:
     """News of one job."""
 
-    def __init__(self, job_id: str, *, every_change: bool, told: bool = False) -> None:
+    def __init__(self, job_id: str, *, every_change: bool, spec: Spec | None = None) -> None:
         self.job_id = job_id
         self.every_change = every_change
-        self.told = told  # whoever waits has the spec, so that its end need not be read
+        self.spec = spec  # of whoever has it: the end need not be read then
         self.ended = False  # nobody shall wait any more
-        # None: the job is gone. Bytes: how it ended, for who is told.
+        # None: the job is gone. Bytes: how it ended, where there is a spec.
         self.news: SimpleQueue[Job | bytes | End | None] = SimpleQueue()
 
-    def next(self, seconds: float, spec: Spec | None = None) -> Job | None:
-        """The next snapshot, or None after `seconds`; who is told gives the spec.
+    def next(self, seconds: float) -> Job | None:
+        """The next snapshot, or None after `seconds`.
 
         Raises:
             JobGone: it was deleted, or has expired, meanwhile.
@@ -63,8 +65,8 @@ class Watch:
         if job is None:
             raise JobGone
         if isinstance(job, bytes):
-            assert spec is not None  # noqa: S101  # who asked to be told has it
-            return load_end(job, spec)
+            assert self.spec is not None  # noqa: S101  # else it would have been read
+            return load_end(job, self.spec)
         return job
 
     def end(self) -> None:
@@ -101,11 +103,11 @@ class Waiters:
         owner: str = DEFAULT_OWNER,
         most: int = 0,
         every_change: bool = False,
-        told: bool = False,
+        spec: Spec | None = None,
     ) -> Iterator[Watch | None]:
         """Hear of a job from now on; None if as many clients wait already as may, or none may any more.
 
-        `most`: of the owner's clients (0: any number). `told`: see Watch.
+        `most`: of the owner's clients (0: any number). `spec`: of the job, if it is known.
         """
         if self._ended or not self._owners.take(owner, most):
             yield None
@@ -115,7 +117,7 @@ class Waiters:
                 yield None
                 return
             try:
-                with self._registered(job_id, every_change, told=told) as watch:
+                with self._registered(job_id, every_change, spec=spec) as watch:
                     yield watch
             finally:
                 self._places.release()
@@ -124,8 +126,8 @@ class Waiters:
 
     def expect(self, accepted: Submission) -> None:
         """Keep the end of a job that was accepted just now for whoever looks at it first: see `expected`."""
-        self._start()
-        self.expected.add(accepted)
+        if not self._ended and self.expected.add(accepted):
+            self._start()
 
     def end(self) -> None:
         """Answer all who wait with what is known by now, and let nobody wait any more."""
@@ -174,10 +176,10 @@ class Waiters:
 
     @contextmanager
     def _registered(
-        self, job_id: str, every_change: bool, *, must_sign: bool = True, told: bool = False
+        self, job_id: str, every_change: bool, *, must_sign: bool = True, spec: Spec | None = None
     ) -> Iterator[Watch]:
         self._start()
-        watch = Watch(job_id, every_change=every_change, told=told)
+        watch = Watch(job_id, every_change=every_change, spec=spec)
         with self._lock:
             self._watches.setdefault(job_id, []).append(watch)
             if self._ended:
@@ -208,14 +210,14 @@ class Waiters:
     def _listen_for_ever(self) -> None:
         while not self._over():
             try:
-                self._listen()
-            except (redis.RedisError, OSError, StoreUnavailable):
-                self.expected.forget_all()
-                time.sleep(0.2)
+                with contextlib.suppress(redis.RedisError, OSError, StoreUnavailable):
+                    self._listen()
             except Exception:
-                self.expected.forget_all()
                 log.exception("waiters.failed")
-                time.sleep(1)
+            # What is announced from now on is not heard.
+            self.expected.forget_all()
+            if not self._over():
+                time.sleep(AGAIN_SECONDS)
 
     def _listen(self) -> None:
         with self._store.connections.subscription(self._store.keys.changes, TURN_SECONDS) as messages:
@@ -234,6 +236,8 @@ class Waiters:
                     self._deliver(None, every_change=True)
 
     def _hear(self, message: bytes) -> None:
+        if not (self._watches or self.expected):
+            return
         news = load_announcement(message)
         if news.kind == "g":
             self.expected.forget(news.job_ids)
@@ -242,7 +246,7 @@ class Waiters:
         self._deliver(news.job_ids, every_change=news.kind == "r", ends=news.ends)
 
     def _be_heard(self) -> None:
-        """Keep the signs up for which announcements are made, as long as somebody waits."""
+        """Keep the signs up for which announcements are made, as long as they are of use."""
         if time.monotonic() - self._heard > SIGN_SECONDS / 4:
             with self._lock:
                 waiting = bool(self._watches or self.expected)
@@ -270,7 +274,7 @@ class Waiters:
         """Read the awaited ones of these jobs (None: of all) and hand them over.
 
         `every_change`: the news is not that they are done, so only watches of every change hear it.
-        `ends`: how some of them ended, by id; who is told need not have them read.
+        `ends`: how some of them ended, by id; for who has the spec they need not be read.
         """
         with self._lock:
             if not self._watches:
@@ -280,12 +284,12 @@ class Waiters:
                 wanted = [job_id for job_id in wanted if any(watch.every_change for watch in self._watches[job_id])]
             for job_id in ends.keys() & wanted:
                 for watch in self._watches[job_id]:
-                    if watch.told:
+                    if watch.spec is not None:
                         watch.news.put(ends[job_id])
             wanted = [
                 job_id
                 for job_id in wanted
-                if job_id not in ends or not all(watch.told for watch in self._watches[job_id])
+                if job_id not in ends or not all(watch.spec is not None for watch in self._watches[job_id])
             ]
         if not wanted:
             return

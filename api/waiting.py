@@ -52,13 +52,16 @@ def submit_and_wait(
         services.waiters.expect(stored)
         return queued(stored, accepted)
     owner, most = first.spec.owner, first.limits.waiters
-    with services.waiters.watch(first.id, owner=owner, most=most, told=True) as watch:
+    with services.waiters.watch(first.id, owner=owner, most=most, spec=first.spec) as watch:
         if watch is None and must_wait and wait:
             if first.upload is not None:
                 discard(services, first.upload)
             raise _no_place()
         stored, accepted = submit(services, first, again)
-        job = watch.next(wait, stored.spec) if accepted.created and watch is not None else None
+        job = None
+        if accepted.created and watch is not None:
+            watch.spec = stored.spec  # of another version, if an alias has moved
+            job = watch.next(wait)
     if job is None and not accepted.created:
         job = _awaited(services, accepted.id, owner, most, None, wait, must_wait=must_wait)
     return must_read(services, accepted.id, first.spec.owner) if job is None else job
@@ -87,8 +90,11 @@ def poll(services: Services, job_id: str, who: Caller, known: int | None) -> Job
     if known is not None or not patience:
         return services.store.read(job_id, owner=who.owner, known_revision=known)
     job = must_read(services, job_id, who.owner)
+    if job.done:
+        services.waiters.expected.forget((job_id,))  # this was the first look
+        return job
     eta = eta_seconds(job)
-    if job.done or eta is None or eta > patience:
+    if eta is None or eta > patience:
         return job
     with services.waiters.watch(job_id, owner=who.owner, most=who.limits.waiters) as watch:
         if watch is None:

@@ -5,7 +5,7 @@ from typing import Final
 
 from shared.frozen import frozen
 
-# The form in which commit.lua tells how jobs ended; another one once that is told otherwise.
+# The form in which commit.lua tells how jobs ended; another one, here and there, once that is told otherwise.
 FORM: Final = b"1"
 
 

@@ -6,7 +6,8 @@ job:<id>         hash    status revision lane queue order attempt fence    resul
                          total succeeded failed skipped created started    tombstone once
                          finished expires ttl tombstone deadline cancel    finished
                          seq size kind phase webhook owner; every value
-                         below 64 bytes, so that Redis packs it
+                         below 64 bytes, so that Redis packs it; fence =
+                         of the unit that has it, or that it ended with
 spec:<id>        string  JSON of shared.job.Spec                           result ttl      submit          read pull
 rows:<id>        string  JSON array of the rows, checked, in feature order result ttl      submit          pull rows
 result:<id>      string  JSON array of the predictions                     result ttl      commit          read
@@ -149,7 +150,8 @@ settled:<w>      zset    ids of those that have ended, by when             the s
 webhook_secret:  hash    secret (in clear, since it signs), created;       for ever        webhook_secret  webhook
                          previous = the one before, until = when it ends;                                  scripts
                          the key ends in the owner
-awaited          string  some API process has clients that wait            10 s            api waiters     all scripts
+awaited          string  some API process has clients that wait, or had a  10 s            api waiters     all scripts
+                         submit of rows just now
 followed         string  ... for every change, not only the end            10 s            api waiters     all scripts
 changes          channel "r <ids>" jobs changed, "d <ids>" jobs are done   -               all scripts     api waiters
                          (and after a line end how), "g <ids>" are deleted

@@ -19,8 +19,8 @@ from shared.schema import current, known
 from shared.training import RegisterOptions, TrainOptions
 
 SPEC_FIELDS: Final = tuple(one.name for one in dataclasses.fields(Spec))
-# Of a record: kind and phase, which only jobs in stages have, queue and owner.
-NO_STAGES: Final = [None, None, None, None]
+# What commit.lua does not tell of a record: kind and phase, which only jobs in stages have, queue and owner.
+NOT_TOLD: Final = [None, None, None, None]
 spec_values: Final = operator.attrgetter(*SPEC_FIELDS)
 
 
@@ -270,9 +270,7 @@ def load_end(end: bytes, spec: Spec) -> Job:
     job_id, *record, outcome_bytes = end[:line_end].split(b" ")
     result_at = line_end + 1 + int(outcome_bytes)
     fields = [None if value == b"-" else value for value in record]
-    return load_job(
-        (job_id, fields + NO_STAGES, None, end[line_end + 1 : result_at], end[result_at:], None, None), spec
-    )
+    return load_job((job_id, fields + NOT_TOLD, None, end[line_end + 1 : result_at], end[result_at:], None, None), spec)
 
 
 def load_job(entry: Sequence[Any], known_spec: Spec | None = None) -> Job:

@@ -2,22 +2,29 @@
 -- repeated commit changes nothing.
 -- KEYS: base. ARGV: fence, CPU time of the unit (ms), then of each job: id, status, succeeded, failed, result ('' if none), outcome ('' if none),
 -- bytes in storage ('' if none).
--- Returns the number of jobs that were written, then the ids whose result was kept.
+-- Returns the number of jobs that were written, then the ids whose result was kept, by this call or by the one that it repeats.
 local fence = ARGV[1]
 local u = redis.call('HMGET', base .. 'unit:' .. fence, 'lane', 'pulled', 'worker')
-if not u[1] then return { 0 } end
+if not u[1] then
+  local kept = {}
+  for i = 3, #ARGV, 7 do
+    local h = redis.call('HMGET', base .. 'job:' .. ARGV[i], 'status', 'fence')
+    if h[2] == fence and h[1] ~= 'cancelled' then kept[#kept + 1] = ARGV[i] end
+  end
+  return { 0, unpack(kept) }
+end
 -- Deletes first: they are allowed when memory is used up and let the rest of the script through.
 redis.call('ZREM', base .. 'leases', fence)
 redis.call('DEL', base .. 'unit:' .. fence)
-local written, kept, ended, ended_bytes = {}, {}, {}, 0
-measured = true
+local written, kept, ends, ends_bytes = {}, {}, {}, 0
+committed = fence
 for i = 3, #ARGV, 7 do
   local id = ARGV[i]
   local h = facts(id, 'fence', 'cancel', 'attempt', 'started')
   if h[1] == 'running' and h[12] == fence then
     if h[13] == '1' then
       finish(id, h, 'cancelled', 0, 0, '')
-      ended[#ended + 1] = { id, h, 'cancelled', 0, 0, '', '', '' }
+      ends[#ends + 1] = { id, h, 'cancelled', 0, 0, '', '', '' }
     else
       if ARGV[i + 4] ~= '' then redis.call('SET', base .. 'result:' .. id, ARGV[i + 4], 'PX', h[4]) end
       if ARGV[i + 6] ~= '' then
@@ -26,9 +33,10 @@ for i = 3, #ARGV, 7 do
       end
       finish(id, h, ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 5])
       kept[#kept + 1] = id
-      ended[#ended + 1] = { id, h, unpack(ARGV, i + 1, i + 6) }
-      ended_bytes = ended_bytes + #ARGV[i + 4] + #ARGV[i + 5]
+      ends[#ends + 1] = { id, h, unpack(ARGV, i + 1, i + 6) }
+      ends_bytes = ends_bytes + #ARGV[i + 4] + #ARGV[i + 5]
     end
+    ends_bytes = ends_bytes + 200  -- id, length and fields
     written[#written + 1] = id
   end
 end
@@ -43,16 +51,17 @@ redis.call('HSET', pace, 'rate', usual(p[1], rate), 'unit', usual(p[2], unit), '
   'floor', string.format('%.3f', p[4] and math.min(cpu, 1.02 * p[4]) or cpu))
 redis.call('PEXPIRE', pace, 3600000)
 sign_busy(u[1], u[3])
--- How they ended, so that who submitted them need not ask, unless that is much: the length of each end, then the ends, as load_end of
--- shared/records.py takes them: fields of the record, a line end, outcome and result.
-announce('d', written, ended_bytes <= 16384 and function()
+-- How they ended, so that who submitted them need not ask, unless that is much: the form (`FORM` in shared/announcement.py) and the length of
+-- each end, then the ends, as load_end of shared/records.py takes them: fields of the record, a line end, outcome and result. The first blank
+-- keeps the line end apart from the last id, for releases that know the ids only.
+announce('d', written, ends_bytes <= 16384 and function()
   local lengths = {}
-  for i, e in ipairs(ended) do
-    local h, after, succeeded, failed, result, outcome, size = e[2], e[3], e[4], e[5], e[6], e[7], e[8]
-    ended[i] = table.concat({ e[1], after, h[2] + 1, '-', h[14], h[3], succeeded, failed, h[3] - succeeded - failed, h[10],
-      h[15], integer(now), integer(now + h[4]), h[13] or '-', size ~= '' and size or '-', #outcome }, ' ') .. '\n' .. outcome .. result
-    lengths[i] = #ended[i]
+  for i, e in ipairs(ends) do
+    local h, after, succeeded, failed, result, outcome, size = unpack(e, 2, 8)
+    ends[i] = table.concat({ e[1], after, h[2] + 1, '-', h[14] or 0, h[3], succeeded, failed, h[3] - succeeded - failed, h[10],
+      h[15] or '-', integer(now), integer(now + h[4]), h[13] or '-', size ~= '' and size or '-', #outcome }, ' ') .. '\n' .. outcome .. result
+    lengths[i] = #ends[i]
   end
-  return ' \n1 ' .. table.concat(lengths, ' ') .. '\n' .. table.concat(ended)
+  return ' \n1 ' .. table.concat(lengths, ' ') .. '\n' .. table.concat(ends)
 end)
 return { #written, unpack(kept) }

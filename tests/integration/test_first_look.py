@@ -1,16 +1,19 @@
 """The first look at a small job is answered by what its process heard of its end, and says the same as Redis does."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 import pytest
 from celery import Celery
 from flask.testing import FlaskClient
 
-from api import expected
+from api import expected, waiters
 from shared.announcement import Announcement, load_announcement
+from shared.errors import StoreUnavailable
 from shared.job import Job
 from shared.queue import ONLINE
+from shared.records import WORKER_LOST
 from tests.integration.apis import Api
 from tests.models import RAISE, register_moody
 from tests.wait import until
@@ -30,24 +33,25 @@ BODIES: Final[dict[str, dict[str, Any]]] = {
     },
     "a row that fails": {"instances": [[RAISE]]},
     "some rows that fail": {"instances": [[1.0], [RAISE], [2.0]]},
-    "more than is told": {"instances": [[1.0]] * 5000},
-    "more than Redis keeps": {"instances": [[1.0]] * 10_000},
+    "a result that lies in storage": {"instances": [[1.0]] * 2000},
 }
+KEPT_SECONDS: Final = 50.0
 
 
 @pytest.fixture
-def api(make_api: MakeApi) -> Api:
-    """The API, with the model; it is told of ends."""
-    api = make_api(inline_result_bytes=50_000)
+def api(make_api: MakeApi, monkeypatch: pytest.MonkeyPatch) -> Api:
+    """The API, with the model; it is told of ends, and keeps them as long as a test may take."""
+    monkeypatch.setattr(expected, "KEPT_SECONDS", KEPT_SECONDS)
+    api = make_api(inline_result_bytes=5000)
     register_moody(api.settings)
-    be_told(api)
+    submit(api.client)
+    until(lambda: signed(api))
     return api
 
 
-def be_told(api: Api) -> None:
-    """Submit something, and wait until the sign is up under which ends are announced."""
-    submit(api.client)
-    until(lambda: api.services.store.connections.client.exists(api.services.store.keys.awaited))
+def signed(api: Api) -> bool:
+    """Whether the sign is up under which ends are announced."""
+    return bool(api.services.store.connections.client.exists(api.services.store.keys.awaited))
 
 
 @pytest.fixture
@@ -63,11 +67,11 @@ def submit(client: FlaskClient, body: dict[str, Any] | None = None) -> str:
     return response.headers["Location"]
 
 
-def do_all(work: Any, *, between: Callable[[], object] = lambda: None) -> None:
-    """Do what waits, one micro-batch after the other."""
-    while unit := work.pull(worker_name(), linger_seconds=0, answered=False, lane=""):
-        between()
-        work.do(unit)
+def do(work: Any, *, between: Callable[[], object] = lambda: None) -> None:
+    """Do a micro-batch that waits."""
+    unit = work.pull(worker_name(), linger_seconds=0, answered=False, lane="")
+    between()
+    work.do(unit)
 
 
 def heard(api: Api, place: str) -> bool:
@@ -90,11 +94,11 @@ def reads(api: Api, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return ids
 
 
-@pytest.mark.parametrize("name", [name for name in BODIES if not name.startswith("more")])
+@pytest.mark.parametrize("name", BODIES)
 def test_the_first_look_says_what_the_second_does(name: str, api: Api, work: Any, reads: list[str]) -> None:
     client = api.client_of("ann")
     place = submit(client, BODIES[name])
-    do_all(work)
+    do(work)
     until(lambda: heard(api, place))
 
     first = client.get(place)
@@ -108,15 +112,41 @@ def test_the_first_look_says_what_the_second_does(name: str, api: Api, work: Any
     assert {**first.headers, "X-Request-Id": ""} == {**second.headers, "X-Request-Id": ""}
 
 
-@pytest.mark.parametrize("name", [name for name in BODIES if name.startswith("more")])
-def test_large_results_are_not_told(name: str, api: Api, work: Any) -> None:
-    place = submit(api.client, BODIES[name])
-    after = submit(api.client)
-    do_all(work)
-    until(lambda: heard(api, after) or api.services.waiters.expected._jobs.get(after.removeprefix("/jobs/")) is None)
+def test_the_second_attempt_is_told_as_such(api: Api, work: Any) -> None:
+    do(work)
+    place = submit(api.client)
+    unit = work.pull(worker_name(), linger_seconds=0, answered=False, lane="")
+    api.services.store.release(unit.fence, WORKER_LOST)
+    do(work)
+    until(lambda: heard(api, place))
 
-    assert not heard(api, place)
-    assert (api.client.get(place).json or {})["status"] == "succeeded"
+    first, second = api.client.get(place), api.client.get(place)
+
+    assert (first.json or {})["attempt"] == 2
+    assert first.data == second.data
+
+
+def test_a_job_that_is_cancelled_while_it_runs(api: Api, work: Any) -> None:
+    place = submit(api.client)
+    do(work, between=lambda: api.client.post(f"{place}/cancel"))
+    until(lambda: heard(api, place))
+
+    first, second = api.client.get(place), api.client.get(place)
+
+    assert (first.json or {})["status"] == "cancelled"
+    assert first.data == second.data
+
+
+def test_large_results_are_not_told(api: Api, work: Any) -> None:
+    do(work)
+    places = [submit(api.client, {"instances": [[1.0]] * 1000}) for _ in range(5)]
+    do(work)
+    after = submit(api.client)
+    do(work)
+    until(lambda: heard(api, after))
+
+    assert not any(heard(api, place) for place in places)
+    assert {(api.client.get(place).json or {})["status"] for place in places} == {"succeeded"}
 
 
 @pytest.mark.parametrize(("seconds", "kept"), [(1, False), (60, True)])
@@ -126,66 +156,113 @@ def test_a_job_that_soon_expires_is_not_kept(seconds: int, kept: bool, api: Api)
     assert (place.removeprefix("/jobs/") in api.services.waiters.expected._jobs) == kept
 
 
-def test_a_job_that_is_cancelled_while_it_runs(api: Api, work: Any) -> None:
-    place = submit(api.client)
-    do_all(work, between=lambda: api.client.post(f"{place}/cancel"))
-    until(lambda: heard(api, place))
-
-    first, second = api.client.get(place), api.client.get(place)
-
-    assert (first.json or {})["status"] == "cancelled"
-    assert first.data == second.data
-
-
 def test_another_owner_sees_nothing(api: Api, work: Any) -> None:
     place = submit(api.client_of("ann"))
     other = api.client_of("bob")
-    do_all(work)
+    do(work)
     until(lambda: heard(api, place))
 
     assert other.get(place).status_code == 404
     assert heard(api, place)
 
 
-def test_who_waits_is_told_the_same(api: Api, work: Any) -> None:
-    job_id, read = submit(api.client, BODIES["some rows that fail"]).removeprefix("/jobs/"), api.services.store.read
-    before = read(job_id)
-    assert before is not None
-    with api.services.waiters.watch(job_id, told=True) as watch:
-        assert watch is not None
-        do_all(work)
-        assert watch.next(30, before.spec) == read(job_id)
+def test_who_waits_is_told_the_same(api: Api, work: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    do(work)
+    monkeypatch.setattr(api.services.store, "read_many", lambda *_, **__: {})
+    body = {"model": "moody", **BODIES["some rows that fail"]}
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(api.client.post, "/jobs", json=body, headers={"Prefer": "wait=10"})
+        until(lambda: api.services.store.lane_length("moody", 1)[0])
+        do(work)
+    answer = waiting.result()
+
+    assert answer.status_code == 200
+    assert (answer.json or {}) == api.client.get(answer.headers["Location"]).json
 
 
-def test_a_job_that_was_deleted_here_is_gone(api: Api, work: Any) -> None:
+@pytest.mark.parametrize("answered", [True, False])
+def test_a_job_that_was_deleted_here_is_gone(
+    answered: bool, api: Api, work: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     place = submit(api.client)
-    do_all(work)
+    do(work)
     until(lambda: heard(api, place))
+    api.services.store.connections.client.delete(api.services.store.keys.awaited)  # so nothing is announced
+    delete = api.services.store.delete
 
-    assert api.client.delete(place).status_code == 204
+    def deleted(job_id: str, **about: Any) -> bool:
+        stored = delete(job_id, **about)
+        if not answered:
+            raise StoreUnavailable
+        return stored
+
+    monkeypatch.setattr(api.services.store, "delete", deleted)
+    assert api.client.delete(place).status_code == (204 if answered else 503)
+
     assert api.client.get(place).status_code == 410
 
 
 def test_a_job_that_another_process_deleted_is_gone(api: Api, work: Any, make_api: MakeApi) -> None:
     place = submit(api.client)
-    do_all(work)
+    do(work)
     until(lambda: heard(api, place))
 
     assert make_api().client.delete(place).status_code == 204
-    until(lambda: not heard(api, place))
+    until(lambda: not heard(api, place), KEPT_SECONDS / 2)
     assert api.client.get(place).status_code == 410
 
 
-def test_what_is_not_looked_at_is_forgotten_and_nothing_announced_for_it(
-    api: Api, work: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(expected, "KEPT_SECONDS", 0.1)
+def test_what_was_read_is_not_kept(api: Api, work: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     place = submit(api.client)
-    do_all(work)
+    with monkeypatch.context() as patch:
+        patch.setattr(api.services.waiters, "_hear", lambda message: None)  # as if it came later
+        do(work)
+        assert (api.client.get(place).json or {})["done"]
 
+    assert place.removeprefix("/jobs/") not in api.services.waiters.expected._jobs
+
+
+def test_a_process_that_lost_its_connection_keeps_nothing(api: Api, work: Any) -> None:
+    place = submit(api.client)
+    do(work)
+    until(lambda: heard(api, place))
+
+    api.services.store.connections.client.client_kill_filter(_type="pubsub")
+
+    until(lambda: not heard(api, place), KEPT_SECONDS / 2)
+
+
+def test_a_process_that_stops_keeps_nothing(api: Api, work: Any) -> None:
+    place = submit(api.client)
+    do(work)
+    until(lambda: heard(api, place))
+
+    api.services.waiters.end()
+
+    until(lambda: not heard(api, place), KEPT_SECONDS / 2)
+    assert submit(api.client).removeprefix("/jobs/") not in api.services.waiters.expected._jobs
+
+
+def test_only_so_many_are_kept(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(expected, "MOST", 2)
+
+    places = [submit(api.client) for _ in range(3)]
+
+    assert [f"/jobs/{job_id}" for job_id in api.services.waiters.expected._jobs] == places[1:]
+
+
+def test_what_is_not_looked_at_is_forgotten_and_nothing_announced_for_it(
+    make_api: MakeApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiters, "SIGN_SECONDS", 3)
+    monkeypatch.setattr(expected, "KEPT_SECONDS", 2.5)
+    api = make_api()
+    register_moody(api.settings)
+    submit(api.client)
+
+    until(lambda: signed(api))
     until(lambda: not api.services.waiters.expected)
-    assert (api.client.get(place).json or {})["status"] == "succeeded"
-    until(lambda: not api.services.store.connections.client.exists(api.services.store.keys.awaited))
+    until(lambda: not signed(api))
 
 
 def test_of_a_message_of_another_release_the_ids_are_taken() -> None:
@@ -193,3 +270,14 @@ def test_of_a_message_of_another_release_the_ids_are_taken() -> None:
     assert load_announcement(b"d one two \n2 anything\nat all") == Announcement(
         kind="d", job_ids=["one", "two"], ends={}
     )
+
+
+def test_an_older_release_takes_the_ids_of_our_message(api: Api, work: Any) -> None:
+    store = api.services.store
+    with store.connections.subscription(store.keys.changes, 1.0) as messages:
+        ids = [submit(api.client).removeprefix("/jobs/") for _ in range(2)]
+        do(work)
+        message = next(message for message in messages if message is not None and message.startswith(b"d "))
+
+    assert b"\n1 " in message
+    assert set(ids) <= set(message.decode().split(" "))  # as that one does

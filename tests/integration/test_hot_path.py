@@ -183,14 +183,20 @@ def test_a_poll_of_a_job_that_is_done(api: Api, work: OnlineWork, redis_server: 
     assert cost <= Cost(round_trips=1, commands=3, calls=170), cost
 
 
-def test_the_first_look_at_a_job_that_is_done(api: Api, work: OnlineWork, redis_server: RedisServer) -> None:
+def test_the_first_look_at_a_job_that_is_done(
+    api: Api, work: OnlineWork, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.expected.KEPT_SECONDS", 60.0)
+
     def prepared() -> Callable[[], dict[str, Any]]:
         job_id = submit(api)
         do_all(work)
-        until(lambda: api.services.waiters.expected._jobs[job_id].end is not None)
+        until(lambda: api.services.waiters.expected._jobs[job_id].end is not None, 10)
         return request(api, "GET", f"/jobs/{job_id}")
 
     be_told(api)
+    changes = api.services.store.keys.changes
+    until(lambda: redis_server.client.pubsub_numsub(changes)[0][1])
 
     cost = cost_of(redis_server, prepared)
 

@@ -88,25 +88,28 @@ def poll(services: Services, job_id: str, who: Caller, known: int | None) -> Job
         return heard
     patience = services.settings.poll_patience_seconds
     if known is not None or not patience:
-        return services.store.read(job_id, owner=who.owner, known_revision=known)
+        return _looked(services, services.store.read(job_id, owner=who.owner, known_revision=known))
     job = must_read(services, job_id, who.owner)
-    if job.done:
-        services.waiters.expected.forget((job_id,))  # this was the first look
-        return job
     eta = eta_seconds(job)
-    if eta is None or eta > patience:
-        return job
-    with services.waiters.watch(job_id, owner=who.owner, most=who.limits.waiters) as watch:
-        if watch is None:
-            return job
-        # Read again, now that the watch has begun: its end would be missed between the two.
-        job = must_read(services, job_id, who.owner)
-        return job if job.done else watch.next(patience) or job
+    if not job.done and eta is not None and eta <= patience:
+        with services.waiters.watch(job_id, owner=who.owner, most=who.limits.waiters, spec=job.spec) as watch:
+            if watch is not None:
+                # Read again, now that the watch has begun: its end would be missed between the two.
+                job = must_read(services, job_id, who.owner)
+                job = job if job.done else watch.next(patience) or job
+    return _looked(services, job)
 
 
 def await_job(services: Services, job_id: str, who: Caller, known: int | None, wait: float) -> Job | None:
     """Wait for a change of the known revision, or without one until the job is done; None if nothing changed."""
-    return _awaited(services, job_id, who.owner, who.limits.waiters, known, wait)
+    return _looked(services, _awaited(services, job_id, who.owner, who.limits.waiters, known, wait))
+
+
+def _looked(services: Services, job: Job | None) -> Job | None:
+    """The same job; if it is done, this was the first look at it."""
+    if job is not None and job.done:
+        services.waiters.expected.forget((job.id,))
+    return job
 
 
 def _awaited(
@@ -122,6 +125,8 @@ def _awaited(
     end = time.monotonic() + wait
     with services.waiters.watch(job_id, owner=owner, most=most, every_change=known is not None) as watch:
         job = services.store.read(job_id, owner=owner, known_revision=known)
+        if watch is not None and job is not None:
+            watch.spec = job.spec
         if watch is None and must_wait and wait and job is not None and not job.done:
             raise _no_place()
         while watch is not None and (job is None or (known is None and not job.done)):

@@ -212,12 +212,15 @@ def test_a_job_that_another_process_deleted_is_gone(api: Api, work: Any, make_ap
     assert api.client.get(place).status_code == 410
 
 
-def test_what_was_read_is_not_kept(api: Api, work: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("headers", [{}, {"If-None-Match": '"1"'}, {"Prefer": "wait=1"}], ids=str)
+def test_what_was_read_is_not_kept(
+    headers: dict[str, str], api: Api, work: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     place = submit(api.client)
     with monkeypatch.context() as patch:
         patch.setattr(api.services.waiters, "_hear", lambda message: None)  # as if it came later
         do(work)
-        assert (api.client.get(place).json or {})["done"]
+        assert (api.client.get(place, headers=headers).json or {})["done"]
 
     assert place.removeprefix("/jobs/") not in api.services.waiters.expected._jobs
 

@@ -276,7 +276,9 @@ def test_lines_of_the_log_have_the_ids_of_trace_request_and_job(traced: Service,
     accepted = until(lambda: line_of("job.accepted"), 60, "it is accepted")
     committed = until(lambda: line_of("unit.committed"), 60, "it is committed")
     assert (accepted["trace_id"], accepted["request_id"]) == (caller.trace_id, request_id)
-    assert (committed["trace_id"], committed["trace_ids"]) == (caller.trace_id, [caller.trace_id])
+    # Jobs of other tests may be in the same micro-batch, which is in one of their traces.
+    assert caller.trace_id in committed["trace_ids"]
+    assert committed["trace_id"] in committed["trace_ids"]
     assert {len(line["span_id"]) for line in (accepted, committed)} == {16}
 
 

@@ -235,6 +235,13 @@ class Waiters:
                     read_all = time.monotonic()
                     self._deliver(None, every_change=True)
 
+    def _told(self, job_id: str, end: bytes) -> bool:
+        """Hand over how a job ended; False if it must be read for somebody who does not have the spec (yet)."""
+        with_spec = [watch for watch in self._watches[job_id] if watch.spec is not None]
+        for watch in with_spec:
+            watch.news.put(end)
+        return len(with_spec) == len(self._watches[job_id])
+
     def _hear(self, message: bytes) -> None:
         if not (self._watches or self.expected):
             return
@@ -282,15 +289,7 @@ class Waiters:
             wanted = list(self._watches) if ids is None else [job_id for job_id in ids if job_id in self._watches]
             if ids is not None and every_change:
                 wanted = [job_id for job_id in wanted if any(watch.every_change for watch in self._watches[job_id])]
-            for job_id in ends.keys() & wanted:
-                for watch in self._watches[job_id]:
-                    if watch.spec is not None:
-                        watch.news.put(ends[job_id])
-            wanted = [
-                job_id
-                for job_id in wanted
-                if job_id not in ends or not all(watch.spec is not None for watch in self._watches[job_id])
-            ]
+            wanted = [job_id for job_id in wanted if job_id not in ends or not self._told(job_id, ends[job_id])]
         if not wanted:
             return
         jobs = self._store.read_many(wanted, with_result=True, skip_newer=True)

@@ -6,8 +6,7 @@ job:<id>         hash    status revision lane queue order attempt fence    resul
                          total succeeded failed skipped created started    tombstone once
                          finished expires ttl tombstone deadline cancel    finished
                          seq size kind phase webhook owner; every value
-                         below 64 bytes, so that Redis packs it; fence =
-                         of the unit that has it, or that it ended with
+                         below 64 bytes, so that Redis packs it
 spec:<id>        string  JSON of shared.job.Spec                           result ttl      submit          read pull
 rows:<id>        string  JSON array of the rows, checked, in feature order result ttl      submit          pull rows
 result:<id>      string  JSON array of the predictions                     result ttl      commit          read

@@ -12,6 +12,7 @@ from shared.errors import NewerSchema, ServiceError
 from shared.job import Status
 from shared.records import Leased, Outcome, Unit
 from shared.storage import Storage, result_key
+from shared.store import JobStore
 from shared.tracing import TRACING, Attributes
 from worker.model_cache import LoadedModel, ModelCache
 from worker.predict import Prediction, RowFailure, Stopped, blamed, checked, encode, predict_rows
@@ -57,12 +58,20 @@ class MicroBatchRunner:
             for outcome in self._group(model, jobs, method, top_k, unwanted)
         ]
 
-    def discard(self, unit: Unit, outcomes: Sequence[Outcome], kept: frozenset[str]) -> None:
-        """Remove the large results that were written but do not count: the job was cancelled, or another has it now."""
+    def discard(self, unit: Unit, outcomes: Sequence[Outcome], kept: frozenset[str], store: JobStore) -> None:
+        """Remove the large results that were written and that nobody can come to need.
+
+        A commit that kept nothing may repeat one that did, and after a failover another worker may have the same
+        attempt, and with it the same file. So each job itself is asked.
+
+        Raises:
+            StoreUnavailable: the files stay.
+        """
         attempts = {job.id: job.attempt for job in unit.jobs}
-        for outcome in outcomes:
-            if outcome.stored_bytes is not None and outcome.id not in kept:
-                self._storage.delete(result_key(outcome.id, attempts[outcome.id]))
+        unsure = [one.id for one in outcomes if one.stored_bytes is not None and one.id not in kept]
+        for job_id, job in store.read_many(unsure, skip_newer=True).items():
+            if job is None or job.attempt > attempts[job_id] or (job.done and job.stored_bytes is None):
+                self._storage.delete(result_key(job_id, attempts[job_id]))
 
     def _group(
         self,

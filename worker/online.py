@@ -70,7 +70,7 @@ class OnlineWork:
             committed = until_written(
                 lambda: self._store.commit(unit.fence, outcomes, cpu_seconds), self._settings.unit_timeout_seconds
             )
-            self._runner.discard(unit, outcomes, committed.kept)
+            self._runner.discard(unit, outcomes, committed.kept, self._store)
         ended = time.perf_counter()
         if TRACING.on:
             TRACING.note("foretell.commit", {"foretell.jobs.written": committed.written}, predicted, ended)

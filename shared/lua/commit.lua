@@ -2,22 +2,15 @@
 -- repeated commit changes nothing.
 -- KEYS: base. ARGV: fence, CPU time of the unit (ms), then of each job: id, status, succeeded, failed, result ('' if none), outcome ('' if none),
 -- bytes in storage ('' if none).
--- Returns the number of jobs that were written, then the ids whose result was kept, by this call or by the one that it repeats.
+-- Returns the number of jobs that were written, then the ids whose result was kept.
 local fence = ARGV[1]
 local u = redis.call('HMGET', base .. 'unit:' .. fence, 'lane', 'pulled', 'worker')
-if not u[1] then
-  local kept = {}
-  for i = 3, #ARGV, 7 do
-    local h = redis.call('HMGET', base .. 'job:' .. ARGV[i], 'status', 'fence')
-    if h[2] == fence and h[1] ~= 'cancelled' then kept[#kept + 1] = ARGV[i] end
-  end
-  return { 0, unpack(kept) }
-end
+if not u[1] then return { 0 } end
 -- Deletes first: they are allowed when memory is used up and let the rest of the script through.
 redis.call('ZREM', base .. 'leases', fence)
 redis.call('DEL', base .. 'unit:' .. fence)
 local written, kept, ends, ends_bytes = {}, {}, {}, 0
-committed = fence
+measured = true
 for i = 3, #ARGV, 7 do
   local id = ARGV[i]
   local h = facts(id, 'fence', 'cancel', 'attempt', 'started')

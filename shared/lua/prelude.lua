@@ -185,9 +185,8 @@ local function count_ends()
   ends, ended, faults, tried, bad = {}, {}, {}, {}, {}
 end
 
--- The fence of the unit that this call commits, if it does: the jobs that end keep it, so that a repeat is known as one, and the worker itself
--- measures how long they took.
-local committed = ''
+-- Whether the worker itself measures how long the jobs took that end in this call.
+local measured = false
 
 -- Write a final status; rows that are not accounted for count as skipped. `h` are the job's facts.
 local function finish(id, h, after, succeeded, failed, outcome)
@@ -201,7 +200,7 @@ local function finish(id, h, after, succeeded, failed, outcome)
     forget_batch(id)
     if h[7] == 'register' then let_go(owner, id) end  -- the artifact that was sent goes with the job's parts
   end
-  redis.call('HSET', job, 'status', after, 'revision', h[2] + 1, 'fence', committed, 'succeeded', succeeded, 'failed', failed,
+  redis.call('HSET', job, 'status', after, 'revision', h[2] + 1, 'fence', '', 'succeeded', succeeded, 'failed', failed,
     'skipped', h[3] - succeeded - failed, 'finished', integer(now), 'expires', integer(now + ttl))
   redis.call('PEXPIRE', job, ttl + h[5])
   redis.call('PEXPIRE', base .. 'spec:' .. id, ttl)
@@ -214,7 +213,7 @@ local function finish(id, h, after, succeeded, failed, outcome)
   -- The lane of a job in stages is its id; that of rows is <model>@<version>.
   tally(h[7] or 'predict', h[7] and spec and spec.model or string.match(h[11], '^(.*)@') or 'other', after, succeeded, failed)
   if after == 'failed' then tally_failure(h[7] or 'predict', outcome) end
-  if after ~= 'cancelled' and committed == '' then observe('job_seconds ' .. (h[7] or 'predict'), now - h[10]) end
+  if after ~= 'cancelled' and not measured then observe('job_seconds ' .. (h[7] or 'predict'), now - h[10]) end
   if h[9] then put_end(id, owner, spec.webhook.url, 'job.' .. after, h[9], spec.traceparent) end
 end
 
@@ -279,7 +278,7 @@ local function is_busy(lane) return redis.call('EXISTS', base .. 'busy:' .. lane
 local function announce(kind, ids, tell)
   if #ids == 0 then return end
   if kind == 'd' then count_ends() end
-  if redis.call('EXISTS', kind == 'r' and base .. 'followed' or base .. 'awaited') == 1 then
+  if kind == 'g' or redis.call('EXISTS', kind == 'r' and base .. 'followed' or base .. 'awaited') == 1 then
     redis.call('PUBLISH', base .. 'changes', kind .. ' ' .. table.concat(ids, ' ') .. (tell and tell() or ''))
   end
 end

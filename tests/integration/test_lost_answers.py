@@ -98,3 +98,26 @@ def test_of_an_attempt_that_lost_its_lease_nothing_is_kept(api: Api, work: Any) 
 
     assert results(api) == kept
     assert (api.client.get(f"{place}/result").json or {})["predictions"] == [2.0, 4.0]
+
+
+def test_what_another_worker_has_under_the_same_attempt_is_kept(api: Api, work: Any) -> None:
+    place = submit(api)
+    first = pull(work)
+    api.services.store.release(first.fence, WORKER_LOST, counts=False)  # or a failover forgot that it was pulled
+    work.do(pull(work))
+
+    work.do(first)
+
+    assert (api.client.get(place).json or {})["attempt"] == 1
+    assert (api.client.get(f"{place}/result").json or {})["predictions"] == [2.0, 4.0]
+
+
+def test_a_file_that_nobody_may_come_to_need_is_removed(api: Api, work: Any) -> None:
+    place = submit(api)
+    unit = pull(work)
+    api.services.store.release(unit.fence, WORKER_LOST, last=True)
+
+    work.do(unit)
+
+    assert (api.client.get(place).json or {})["status"] == "failed"
+    assert results(api) == []

@@ -1,8 +1,11 @@
 """What a prediction process follows by itself, and what it says of itself, with a real Redis."""
 
+import contextlib
 import io
 import threading
 import time
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import joblib
@@ -21,6 +24,7 @@ from shared.storage import artifact_key
 from tests.models import registry_of
 from tests.processes import RedisServer
 from tests.wait import until
+from worker import background
 from worker.model_cache import LoadedModel, ModelCache, bytes_of
 from worker.preload import Preloader
 from worker.registration import register
@@ -205,6 +209,36 @@ class SlowCache(ModelCache):
         return super().get(name, version)
 
 
+class Over(Exception):
+    """The test is over."""
+
+
+@pytest.fixture
+def ending_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The threads of a preloader, which go on as long as their process, end with the test."""
+    over, threads = threading.Event(), []
+
+    def sleep(seconds: float) -> None:
+        if over.wait(seconds):
+            raise Over
+
+    def start(name: str, target: Callable[..., None], turn: Callable[[], None]) -> None:
+        def run() -> None:
+            with contextlib.suppress(Over):
+                target(turn)
+
+        threads.append(background.start(name, run))
+
+    monkeypatch.setattr("worker.preload.time", SimpleNamespace(sleep=sleep))
+    monkeypatch.setattr("worker.preload.background", SimpleNamespace(start=start))
+    yield
+    over.set()
+    for thread in threads:
+        thread.join(30)
+    assert not any(thread.is_alive() for thread in threads)
+
+
+@pytest.mark.usefixtures("ending_threads")
 def test_a_process_is_heard_of_while_it_loads(
     settings: Settings, connections: Connections, registry: Registry, residence: Residence
 ) -> None:

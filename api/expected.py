@@ -9,8 +9,9 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Final
 
+from shared.announcement import load_end
 from shared.job import Job, Spec
-from shared.records import Submission, load_end
+from shared.records import Submission
 
 # From the submit on. It bounds how old a look may be, should the news be lost that the job was deleted meanwhile.
 KEPT_SECONDS: Final = 2.0

@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from queue import Empty, SimpleQueue
 from typing import Final
 
 import redis
@@ -15,11 +14,12 @@ from redis.exceptions import OutOfMemoryError
 
 from api.expected import Expectations
 from api.places import OwnersPlaces
+from api.watch import Watch
 from shared.announcement import load_announcement
-from shared.errors import JobGone, LimitReached, StoreUnavailable, TooManyStreams
-from shared.job import Job, Spec
+from shared.errors import LimitReached, StoreUnavailable, TooManyStreams
+from shared.job import Spec
 from shared.owner import DEFAULT_OWNER
-from shared.records import Submission, load_end
+from shared.records import Submission
 from shared.store import JobStore
 
 log = structlog.get_logger()
@@ -33,46 +33,6 @@ AGAIN_SECONDS: Final = 0.2
 # How long a sign stands that announcements are of use; they are made only under it.
 SIGN_SECONDS: Final = 10
 NOTHING_TOLD: Final[Mapping[str, bytes]] = {}
-
-
-class End:
-    """Wakes who waits, without news."""
-
-
-class Watch:
-    """News of one job."""
-
-    def __init__(self, job_id: str, *, every_change: bool, spec: Spec | None = None) -> None:
-        self.job_id = job_id
-        self.every_change = every_change
-        self.spec = spec  # of whoever has it: the end need not be read then
-        self.ended = False  # nobody shall wait any more
-        # None: the job is gone. Bytes: how it ended, where there is a spec.
-        self.news: SimpleQueue[Job | bytes | End | None] = SimpleQueue()
-
-    def next(self, seconds: float) -> Job | None:
-        """The next snapshot, or None after `seconds`.
-
-        Raises:
-            JobGone: it was deleted, or has expired, meanwhile.
-        """
-        try:
-            job = self.news.get(timeout=0.0 if self.ended else max(0.0, seconds))
-        except Empty:
-            return None
-        if isinstance(job, End):
-            return None
-        if job is None:
-            raise JobGone
-        if isinstance(job, bytes):
-            assert self.spec is not None  # noqa: S101  # else it would have been read
-            return load_end(job, self.spec)
-        return job
-
-    def end(self) -> None:
-        """Answer whoever waits, now and from now on."""
-        self.ended = True
-        self.news.put(End())
 
 
 class Waiters:
@@ -235,13 +195,6 @@ class Waiters:
                     read_all = time.monotonic()
                     self._deliver(None, every_change=True)
 
-    def _told(self, job_id: str, end: bytes) -> bool:
-        """Hand over how a job ended; False if it must be read for somebody who does not have the spec (yet)."""
-        with_spec = [watch for watch in self._watches[job_id] if watch.spec is not None]
-        for watch in with_spec:
-            watch.news.put(end)
-        return len(with_spec) == len(self._watches[job_id])
-
     def _hear(self, message: bytes) -> None:
         if not (self._watches or self.expected):
             return
@@ -299,3 +252,10 @@ class Waiters:
                     # Who follows every change has read the job before; another watch may begin before its submit.
                     if watch.every_change or (job is not None and job.done):
                         watch.news.put(job)
+
+    def _told(self, job_id: str, end: bytes) -> bool:
+        """Hand over how a job ended; False if it must be read for somebody who does not have the spec (yet)."""
+        with_spec = [watch for watch in self._watches[job_id] if watch.spec is not None]
+        for watch in with_spec:
+            watch.news.put(end)
+        return len(with_spec) == len(self._watches[job_id])

@@ -4,9 +4,13 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from shared.frozen import frozen
+from shared.job import Job, Spec
+from shared.records import load_job
 
 # The form in which commit.lua tells how jobs ended; another one, here and there, once that is told otherwise.
 FORM: Final = b"1"
+# What it does not tell of a record: kind and phase, which only jobs in stages have, queue and owner.
+NOT_TOLD: Final = [None, None, None, None]
 
 
 @frozen
@@ -15,7 +19,7 @@ class Announcement:
 
     kind: str  # d: they are done, r: they changed otherwise, g: they were deleted
     job_ids: Sequence[str]
-    ends: Mapping[str, bytes]  # how they ended, for `load_end` of shared/records.py; nothing where that is not told
+    ends: Mapping[str, bytes]  # how they ended, for `load_end`; nothing where that is not told
 
 
 def load_announcement(message: bytes) -> Announcement:
@@ -29,3 +33,12 @@ def load_announcement(message: bytes) -> Announcement:
             ends[job_id] = told[at : at + length]
             at += length
     return Announcement(kind=kind, job_ids=job_ids, ends=ends)
+
+
+def load_end(end: bytes, spec: Spec) -> Job:
+    """The one parser of how a job ended, from what commit.lua tells of it, for who has its spec."""
+    line_end = end.index(b"\n")
+    job_id, *record, outcome_bytes = end[:line_end].split(b" ")
+    result_at = line_end + 1 + int(outcome_bytes)
+    fields = [None if value == b"-" else value for value in record]
+    return load_job((job_id, fields + NOT_TOLD, None, end[line_end + 1 : result_at], end[result_at:], None, None), spec)

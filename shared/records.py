@@ -19,8 +19,6 @@ from shared.schema import current, known
 from shared.training import RegisterOptions, TrainOptions
 
 SPEC_FIELDS: Final = tuple(one.name for one in dataclasses.fields(Spec))
-# What commit.lua does not tell of a record: kind and phase, which only jobs in stages have, queue and owner.
-NOT_TOLD: Final = [None, None, None, None]
 spec_values: Final = operator.attrgetter(*SPEC_FIELDS)
 
 
@@ -262,15 +260,6 @@ def load_batch_unit(reply: Sequence[Any], queue: str = BATCH) -> BatchUnit:
         counted=plan == b"done",
         **extra,
     )
-
-
-def load_end(end: bytes, spec: Spec) -> Job:
-    """The one parser of how a job ended, from what commit.lua tells of it, for who has its spec."""
-    line_end = end.index(b"\n")
-    job_id, *record, outcome_bytes = end[:line_end].split(b" ")
-    result_at = line_end + 1 + int(outcome_bytes)
-    fields = [None if value == b"-" else value for value in record]
-    return load_job((job_id, fields + NOT_TOLD, None, end[line_end + 1 : result_at], end[result_at:], None, None), spec)
 
 
 def load_job(entry: Sequence[Any], known_spec: Spec | None = None) -> Job:

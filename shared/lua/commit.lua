@@ -44,9 +44,9 @@ redis.call('HSET', pace, 'rate', usual(p[1], rate), 'unit', usual(p[2], unit), '
   'floor', string.format('%.3f', p[4] and math.min(cpu, 1.02 * p[4]) or cpu))
 redis.call('PEXPIRE', pace, 3600000)
 sign_busy(u[1], u[3])
--- How they ended, so that who submitted them need not ask, unless that is much: the form (`FORM` in shared/announcement.py) and the length of
--- each end, then the ends, as load_end of shared/records.py takes them: fields of the record, a line end, outcome and result. The first blank
--- keeps the line end apart from the last id, for releases that know the ids only.
+-- How they ended, so that who submitted them need not ask, unless that is much: the form and the length of each end, then the ends, as
+-- shared/announcement.py takes them: fields of the record, a line end, outcome and result. The first blank keeps the line end apart from the
+-- last id, for releases that know the ids only.
 announce('d', written, ends_bytes <= 16384 and function()
   local lengths = {}
   for i, e in ipairs(ends) do

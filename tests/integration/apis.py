@@ -3,16 +3,23 @@
 import contextlib
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import structlog
+from celery import Celery
 from flask import Flask
 from flask.testing import FlaskClient
 
 from api.app import create_app
 from api.services import Services
 from shared.api_keys import Scope, Wish
+from shared.queue import ONLINE
+from shared.records import Unit
 from shared.settings import Settings
+from worker.drain import worker_name
+from worker.online import OnlineWork
+from worker.services import build_services
+from worker.stopping import Stopping
 
 NONE: Final[Mapping[str, int]] = {}
 
@@ -51,6 +58,24 @@ class Api:
         """Every file that lies in storage."""
         root = self.settings.data_dir / "storage"
         return sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
+
+
+def online_work(api: Api) -> OnlineWork:
+    """A worker that is this process: its part for small jobs."""
+    work: Any = build_services(api.settings, Celery("test"), Stopping(), [ONLINE]).drainers[ONLINE]._work
+    return cast(OnlineWork, work)
+
+
+def pull(work: OnlineWork) -> Unit | None:
+    """A micro-batch that waits; None: nothing does."""
+    return work.pull(worker_name(), linger_seconds=0, answered=False, lane="")
+
+
+def must_pull(work: OnlineWork) -> Unit:
+    """A micro-batch that waits."""
+    unit = pull(work)
+    assert unit is not None
+    return unit
 
 
 @contextlib.contextmanager

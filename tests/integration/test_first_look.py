@@ -6,21 +6,17 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 import pytest
-from celery import Celery
 from flask.testing import FlaskClient
 
 from api import expected, waiters
 from shared.announcement import Announcement, load_announcement
 from shared.errors import StoreUnavailable
 from shared.job import Job
-from shared.queue import ONLINE
 from shared.records import WORKER_LOST
-from tests.integration.apis import Api
+from tests.integration.apis import Api, must_pull, online_work
 from tests.models import RAISE, register_moody
 from tests.wait import until
-from worker.drain import worker_name
-from worker.services import build_services
-from worker.stopping import Stopping
+from worker.online import OnlineWork
 
 MakeApi = Callable[..., Api]
 BODIES: Final[dict[str, dict[str, Any]]] = {
@@ -56,9 +52,9 @@ def signed(api: Api) -> bool:
 
 
 @pytest.fixture
-def work(api: Api) -> Any:
+def work(api: Api) -> OnlineWork:
     """A worker that is this process."""
-    return build_services(api.settings, Celery("test"), Stopping(), [ONLINE]).drainers[ONLINE]._work
+    return online_work(api)
 
 
 def submit(client: FlaskClient, body: dict[str, Any] | None = None) -> str:
@@ -68,9 +64,9 @@ def submit(client: FlaskClient, body: dict[str, Any] | None = None) -> str:
     return response.headers["Location"]
 
 
-def do(work: Any, *, between: Callable[[], object] = lambda: None) -> None:
+def do(work: OnlineWork, *, between: Callable[[], object] = lambda: None) -> None:
     """Do a micro-batch that waits."""
-    unit = work.pull(worker_name(), linger_seconds=0, answered=False, lane="")
+    unit = must_pull(work)
     between()
     work.do(unit)
 
@@ -96,7 +92,7 @@ def reads(api: Api, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 @pytest.mark.parametrize("name", BODIES)
-def test_the_first_look_says_what_the_second_does(name: str, api: Api, work: Any, reads: list[str]) -> None:
+def test_the_first_look_says_what_the_second_does(name: str, api: Api, work: OnlineWork, reads: list[str]) -> None:
     client = api.client_of("ann")
     place = submit(client, BODIES[name])
     do(work)
@@ -113,10 +109,10 @@ def test_the_first_look_says_what_the_second_does(name: str, api: Api, work: Any
     assert {**first.headers, "X-Request-Id": ""} == {**second.headers, "X-Request-Id": ""}
 
 
-def test_the_second_attempt_is_told_as_such(api: Api, work: Any) -> None:
+def test_the_second_attempt_is_told_as_such(api: Api, work: OnlineWork) -> None:
     do(work)
     place = submit(api.client)
-    unit = work.pull(worker_name(), linger_seconds=0, answered=False, lane="")
+    unit = must_pull(work)
     api.services.store.release(unit.fence, WORKER_LOST)
     do(work)
     until(lambda: heard(api, place))
@@ -127,7 +123,7 @@ def test_the_second_attempt_is_told_as_such(api: Api, work: Any) -> None:
     assert first.data == second.data
 
 
-def test_a_job_that_is_cancelled_while_it_runs(api: Api, work: Any) -> None:
+def test_a_job_that_is_cancelled_while_it_runs(api: Api, work: OnlineWork) -> None:
     place = submit(api.client)
     do(work, between=lambda: api.client.post(f"{place}/cancel"))
     until(lambda: heard(api, place))
@@ -138,7 +134,7 @@ def test_a_job_that_is_cancelled_while_it_runs(api: Api, work: Any) -> None:
     assert first.data == second.data
 
 
-def test_large_results_are_not_told(api: Api, work: Any) -> None:
+def test_large_results_are_not_told(api: Api, work: OnlineWork) -> None:
     do(work)
     places = [submit(api.client, {"instances": [[1.0]] * 1000}) for _ in range(5)]
     do(work)
@@ -157,7 +153,7 @@ def test_a_job_that_soon_expires_is_not_kept(seconds: int, kept: bool, api: Api)
     assert (place.removeprefix("/jobs/") in api.services.waiters.expected._jobs) == kept
 
 
-def test_another_owner_sees_nothing(api: Api, work: Any) -> None:
+def test_another_owner_sees_nothing(api: Api, work: OnlineWork) -> None:
     place = submit(api.client_of("ann"))
     other = api.client_of("bob")
     do(work)
@@ -167,7 +163,9 @@ def test_another_owner_sees_nothing(api: Api, work: Any) -> None:
     assert heard(api, place)
 
 
-def test_who_waits_is_told_the_same(api: Api, work: Any, reads: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_waits_is_told_the_same(
+    api: Api, work: OnlineWork, reads: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     do(work)
     monkeypatch.setattr(api.services.store, "read_many", lambda *_, **__: {})
     body = {"model": "moody", **BODIES["some rows that fail"]}
@@ -184,7 +182,7 @@ def test_who_waits_is_told_the_same(api: Api, work: Any, reads: list[str], monke
 
 @pytest.mark.parametrize("answered", [True, False])
 def test_a_job_that_was_deleted_here_is_gone(
-    answered: bool, api: Api, work: Any, monkeypatch: pytest.MonkeyPatch
+    answered: bool, api: Api, work: OnlineWork, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place = submit(api.client)
     do(work)
@@ -204,7 +202,7 @@ def test_a_job_that_was_deleted_here_is_gone(
     assert api.client.get(place).status_code == 410
 
 
-def test_a_job_that_another_process_deleted_is_gone(api: Api, work: Any, make_api: MakeApi) -> None:
+def test_a_job_that_another_process_deleted_is_gone(api: Api, work: OnlineWork, make_api: MakeApi) -> None:
     place = submit(api.client)
     do(work)
     until(lambda: heard(api, place))
@@ -216,7 +214,7 @@ def test_a_job_that_another_process_deleted_is_gone(api: Api, work: Any, make_ap
 
 @pytest.mark.parametrize("headers", [{}, {"If-None-Match": '"1"'}, {"Prefer": "wait=1"}], ids=str)
 def test_what_was_read_is_not_kept(
-    headers: dict[str, str], api: Api, work: Any, monkeypatch: pytest.MonkeyPatch
+    headers: dict[str, str], api: Api, work: OnlineWork, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place = submit(api.client)
     with monkeypatch.context() as patch:
@@ -227,7 +225,7 @@ def test_what_was_read_is_not_kept(
     assert place.removeprefix("/jobs/") not in api.services.waiters.expected._jobs
 
 
-def test_a_process_that_lost_its_connection_keeps_nothing(api: Api, work: Any) -> None:
+def test_a_process_that_lost_its_connection_keeps_nothing(api: Api, work: OnlineWork) -> None:
     place = submit(api.client)
     do(work)
     until(lambda: heard(api, place))
@@ -237,7 +235,7 @@ def test_a_process_that_lost_its_connection_keeps_nothing(api: Api, work: Any) -
     until(lambda: not heard(api, place), KEPT_SECONDS / 2)
 
 
-def test_a_process_that_stops_keeps_nothing(api: Api, work: Any) -> None:
+def test_a_process_that_stops_keeps_nothing(api: Api, work: OnlineWork) -> None:
     place = submit(api.client)
     do(work)
     until(lambda: heard(api, place))
@@ -277,7 +275,7 @@ def test_of_a_message_of_another_release_the_ids_are_taken() -> None:
     )
 
 
-def test_an_older_release_takes_the_ids_of_our_message(api: Api, work: Any) -> None:
+def test_an_older_release_takes_the_ids_of_our_message(api: Api, work: OnlineWork) -> None:
     store = api.services.store
     with store.connections.subscription(store.keys.changes, 1.0) as messages:
         ids = [submit(api.client).removeprefix("/jobs/") for _ in range(2)]

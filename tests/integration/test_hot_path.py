@@ -9,24 +9,20 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import FrameType
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import orjson
 import pytest
-from celery import Celery
 from werkzeug.test import EnvironBuilder
 
-from shared.queue import ONLINE
 from shared.settings import Settings
 from shared.tracing import TRACING
-from tests.integration.apis import Api
+from tests.integration.apis import Api, online_work, pull
 from tests.models import register_moody
 from tests.processes import RedisServer
 from tests.wait import until
 from worker.drain import worker_name
 from worker.online import OnlineWork
-from worker.services import build_services
-from worker.stopping import Stopping
 
 BODY: Final = {"model": "moody", "instances": [[1.0]]}
 JOBS: Final = 16  # of a micro-batch
@@ -70,10 +66,9 @@ def api(make_api: Callable[..., Api], settings: Settings, tracing: bool, monkeyp
 @pytest.fixture
 def work(api: Api) -> OnlineWork:
     """A worker that is this process, with the model loaded."""
-    services = build_services(api.settings, Celery("test"), Stopping(), [ONLINE])
-    work: Any = services.drainers[ONLINE]._work
+    work = online_work(api)
     do_all(work)
-    return cast(OnlineWork, work)
+    return work
 
 
 def request(api: Api, method: str, path: str, **more: Any) -> Callable[[], dict[str, Any]]:
@@ -114,7 +109,7 @@ def do(work: OnlineWork) -> int:
 
 def do_all(work: OnlineWork) -> None:
     """Until nothing waits."""
-    while unit := work.pull(worker_name(), linger_seconds=0, answered=False, lane=""):
+    while unit := pull(work):
         work.do(unit)
 
 

@@ -1,19 +1,15 @@
 """A worker does not know whether a commit was done whose answer is lost: no result is lost then, and none left over."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Final
 
 import pytest
-from celery import Celery
 
 from shared.errors import StoreUnavailable
-from shared.queue import ONLINE
 from shared.records import WORKER_LOST, Committed, Outcome
-from tests.integration.apis import Api
+from tests.integration.apis import Api, must_pull, online_work
 from tests.models import register_moody
-from worker.drain import worker_name
-from worker.services import build_services
-from worker.stopping import Stopping
+from worker.online import OnlineWork
 
 ROWS: Final = {"model": "moody", "instances": [[1.0], [2.0]]}
 
@@ -27,13 +23,13 @@ def api(make_api: Callable[..., Api]) -> Api:
 
 
 @pytest.fixture
-def work(api: Api) -> Any:
+def work(api: Api) -> OnlineWork:
     """A worker that is this process."""
-    return build_services(api.settings, Celery("test"), Stopping(), [ONLINE]).drainers[ONLINE]._work
+    return online_work(api)
 
 
 @pytest.fixture
-def lose_answer(work: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def lose_answer(work: OnlineWork, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first commit is done, but the worker is not told."""
     commit = work._store.commit
     lost: list[str] = []
@@ -60,25 +56,20 @@ def results(api: Api) -> list[str]:
     return [name for name in api.stored() if name.startswith("jobs/")]
 
 
-def pull(work: Any) -> Any:
-    """A micro-batch that waits."""
-    return work.pull(worker_name(), linger_seconds=0, answered=False, lane="")
-
-
 @pytest.mark.usefixtures("lose_answer")
-def test_a_result_in_storage_is_kept(api: Api, work: Any) -> None:
+def test_a_result_in_storage_is_kept(api: Api, work: OnlineWork) -> None:
     places = [submit(api) for _ in range(3)]
 
-    work.do(pull(work))
+    work.do(must_pull(work))
 
     assert [(api.client.get(f"{place}/result").json or {})["predictions"] for place in places] == [[2.0, 4.0]] * 3
     assert len(results(api)) == len(places)
 
 
 @pytest.mark.usefixtures("lose_answer")
-def test_of_a_job_that_was_cancelled_nothing_is_kept(api: Api, work: Any) -> None:
+def test_of_a_job_that_was_cancelled_nothing_is_kept(api: Api, work: OnlineWork) -> None:
     place = submit(api)
-    unit = pull(work)
+    unit = must_pull(work)
     assert api.client.post(f"{place}/cancel").status_code == 202
 
     work.do(unit)
@@ -87,11 +78,11 @@ def test_of_a_job_that_was_cancelled_nothing_is_kept(api: Api, work: Any) -> Non
     assert results(api) == []
 
 
-def test_of_an_attempt_that_lost_its_lease_nothing_is_kept(api: Api, work: Any) -> None:
+def test_of_an_attempt_that_lost_its_lease_nothing_is_kept(api: Api, work: OnlineWork) -> None:
     place = submit(api)
-    first = pull(work)
+    first = must_pull(work)
     api.services.store.release(first.fence, WORKER_LOST)
-    work.do(pull(work))
+    work.do(must_pull(work))
     kept = results(api)
 
     work.do(first)
@@ -100,11 +91,11 @@ def test_of_an_attempt_that_lost_its_lease_nothing_is_kept(api: Api, work: Any) 
     assert (api.client.get(f"{place}/result").json or {})["predictions"] == [2.0, 4.0]
 
 
-def test_what_another_worker_has_under_the_same_attempt_is_kept(api: Api, work: Any) -> None:
+def test_what_another_worker_has_under_the_same_attempt_is_kept(api: Api, work: OnlineWork) -> None:
     place = submit(api)
-    first = pull(work)
+    first = must_pull(work)
     api.services.store.release(first.fence, WORKER_LOST, counts=False)  # or a failover forgot that it was pulled
-    work.do(pull(work))
+    work.do(must_pull(work))
 
     work.do(first)
 
@@ -112,9 +103,9 @@ def test_what_another_worker_has_under_the_same_attempt_is_kept(api: Api, work: 
     assert (api.client.get(f"{place}/result").json or {})["predictions"] == [2.0, 4.0]
 
 
-def test_a_file_that_nobody_may_come_to_need_is_removed(api: Api, work: Any) -> None:
+def test_a_file_that_nobody_may_come_to_need_is_removed(api: Api, work: OnlineWork) -> None:
     place = submit(api)
-    unit = pull(work)
+    unit = must_pull(work)
     api.services.store.release(unit.fence, WORKER_LOST, last=True)
 
     work.do(unit)

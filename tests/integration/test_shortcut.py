@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import pytest
-from celery import Celery
 from flask import request
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
@@ -19,15 +18,11 @@ from api.shortcut import Shortcut
 from shared.api_keys import Scope
 from shared.errors import StoreUnavailable
 from shared.meter import METER
-from shared.queue import ONLINE
 from shared.records import Accepted, Submission
 from shared.tracing import TRACING
-from tests.integration.apis import Api
+from tests.integration.apis import Api, online_work, pull
 from tests.models import RAISE, register_moody
 from tests.wait import until
-from worker.drain import worker_name
-from worker.services import build_services
-from worker.stopping import Stopping
 
 MakeApi = Callable[..., Api]
 ROWS: Final = {"model": "moody", "instances": [[1.0], [2.0]]}
@@ -309,13 +304,11 @@ def test_a_refusal_is_counted_once(api: Api, monkeypatch: pytest.MonkeyPatch) ->
 @pytest.fixture
 def done_at_once(api: Api) -> Iterator[None]:
     """A thread of this process that does what a worker does."""
-    services = build_services(api.settings, Celery("test"), Stopping(), [ONLINE])
-    work: Any = services.drainers[ONLINE]._work
-    ending = threading.Event()
+    work, ending = online_work(api), threading.Event()
 
     def go_on() -> None:
         while not ending.is_set():
-            unit = work.pull(worker_name(), linger_seconds=0, answered=False, lane="")
+            unit = pull(work)
             if unit is None:
                 ending.wait(0.01)
             else:

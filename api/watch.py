@@ -1,0 +1,47 @@
+"""What one waiting client, or event stream, hears of its job."""
+
+from queue import Empty, SimpleQueue
+
+from shared.announcement import load_end
+from shared.errors import JobGone
+from shared.job import Job, Spec
+
+
+class End:
+    """Wakes who waits, without news."""
+
+
+class Watch:
+    """News of one job."""
+
+    def __init__(self, job_id: str, *, every_change: bool, spec: Spec | None = None) -> None:
+        self.job_id = job_id
+        self.every_change = every_change
+        self.spec = spec  # of whoever has it: the end need not be read then
+        self.ended = False  # nobody shall wait any more
+        # None: the job is gone. Bytes: how it ended, where there is a spec.
+        self.news: SimpleQueue[Job | bytes | End | None] = SimpleQueue()
+
+    def next(self, seconds: float) -> Job | None:
+        """The next snapshot, or None after `seconds`.
+
+        Raises:
+            JobGone: it was deleted, or has expired, meanwhile.
+        """
+        try:
+            job = self.news.get(timeout=0.0 if self.ended else max(0.0, seconds))
+        except Empty:
+            return None
+        if isinstance(job, End):
+            return None
+        if job is None:
+            raise JobGone
+        if isinstance(job, bytes):
+            assert self.spec is not None  # noqa: S101  # else it would have been read
+            return load_end(job, self.spec)
+        return job
+
+    def end(self) -> None:
+        """Answer whoever waits, now and from now on."""
+        self.ended = True
+        self.news.put(End())

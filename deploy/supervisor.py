@@ -73,6 +73,8 @@ class Child:
         die_with_parent(parent, self.orphan_signal)
         # As Python itself begins.
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        # Ctrl-C that came before the session began was for the supervisor: what is ignored waits no more.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)

@@ -131,6 +131,23 @@ for number in range(20):
     assert heard.split() == [str(-signal.SIGTERM)] * 20
 
 
+def test_ctrl_c_in_the_moment_of_the_fork_is_for_the_supervisor(supervise: Supervise) -> None:
+    heard = supervise("""
+setsid = os.setsid
+
+def late():
+    os.kill(os.getpid(), signal.SIGINT)
+    setsid()
+
+os.setsid = late
+supervisor.start(child("fork"))
+supervisor.start(child("alone", forked=False))
+assert told("fork") and told("alone")
+""")
+
+    assert heard == ""
+
+
 def test_what_cannot_be_started_is_said_and_tried_again(supervise: Supervise) -> None:
     heard = supervise(f"""
 refusals, fork = [{errno.EAGAIN}, {errno.ENOMEM}], os.fork

@@ -96,9 +96,8 @@ def create_app(settings: Settings | None = None) -> Flask:
     _carry_request_ids(app, settings.max_query_bytes)
     browsers.install(app, settings)
     gate = Gate(services.api_keys, services.rates, settings)
-    # With either, more is to be done about each request.
-    if not TRACING.on and not settings.cors_origins:
-        shortcut.install(app, services, gate)
+    if shortcut.may_answer(settings):
+        app.config["SHORTCUT"] = shortcut.install(app, services, gate)
     quotas.install(app)
     allowance.install(app)
     guard(app, gate)

@@ -61,6 +61,13 @@ class Expectations:
         self.forget((job_id,))
         return load_end(expected.end, expected.spec) if time.monotonic() < expected.until else None
 
+    def awaits(self, job_id: str, owner: str) -> Spec | None:
+        """The spec of an owner's job whose end has yet to be heard; None if nothing is waited for."""
+        expected = self._jobs.get(job_id)
+        if expected is None or expected.end is not None or expected.spec.owner != owner:
+            return None
+        return expected.spec
+
     def forget(self, job_ids: Iterable[str]) -> None:
         """Keep nothing of jobs that were deleted, or read."""
         with self._lock:

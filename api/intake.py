@@ -178,7 +178,11 @@ def flat(error: InvalidRequest) -> InvalidRequest:
 
 def accept(services: Services, drafted: Callable[[], Draft], wait: float | None) -> JsonResponse:
     """Store a job and answer with it, or with its outcome if the client waits for it."""
-    job = submit_and_wait(services, drafted, wait)
+    return accepted_response(submit_and_wait(services, drafted, wait), wait)
+
+
+def accepted_response(job: Job, wait: float | None) -> JsonResponse:
+    """A job that was accepted, or its outcome if the client waited for it."""
     response = job_response(job, 200 if job.done and wait is not None else 202)
     response.add(("Location", f"/jobs/{job.id}"))
     if job.done and wait is not None:

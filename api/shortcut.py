@@ -7,7 +7,7 @@ error, which it answers as if its own view had raised it.
 
 import re
 from collections.abc import Callable, Iterable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Final
 
 from flask import Flask
@@ -26,6 +26,7 @@ from api.submission import Draft, Origin
 from api.waiting import poll
 from api.wire import WHOLE_BODY, JobRequest, loads, parse, read_body
 from shared.api_keys import Scope
+from shared.settings import Settings
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -41,6 +42,8 @@ TOLD: Final = tuple(told([("ETag", "")]))
 CLOSE: Final = ("Connection", "close")
 # Where an error stands, in the WSGI environment, for Flask to answer it.
 RAISED: Final = "foretell.raised"
+# Where a function stands, in the WSGI environment, that makes the answer or raises: the rest of what the loop began.
+WORK: Final = "foretell.work"
 
 
 class SmallRequest:
@@ -73,45 +76,63 @@ class Shortcut:
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         """Answer a request."""
         response = None
-        if "HTTP_HOST" in environ and not environ.get("QUERY_STRING") and not self._services.stopping.begun:
-            if environ["REQUEST_METHOD"] == "GET":
-                response = self._look(environ)
-            elif environ["REQUEST_METHOD"] == "POST":
-                response = self._submit(environ)
+        if WORK in environ:
+            response = self._answered(SmallRequest(environ), environ.pop(WORK))
+        elif self.takes(environ):
+            request = SmallRequest(environ)
+            answer = self._look if environ["REQUEST_METHOD"] == "GET" else self._submit
+            response = self._answered(request, partial(answer, request))
         if response is None:
             return self._application(environ, start_response)
         return response(environ, start_response)
 
-    def _look(self, environ: "WSGIEnvironment") -> JsonResponse | None:
-        job = JOB.fullmatch(environ["PATH_INFO"])
-        if job is None or not NOT_PLAIN.isdisjoint(environ) or environ.get("CONTENT_LENGTH") not in (None, "", "0"):
-            return None
-        request = SmallRequest(environ)
-
-        def looked() -> JsonResponse | None:
-            who = self._let_in(request, Scope.JOBS_READ)
-            if who is None:
-                return None
-            found = poll(self._services, job[1], who, None)
-            assert found is not None  # noqa: S101  # None only answers a known revision
-            return job_response(found, 200)
-
-        return self._answered(request, looked)
-
-    def _submit(self, environ: "WSGIEnvironment") -> JsonResponse | None:
-        if environ["PATH_INFO"] != "/jobs" or environ.get("CONTENT_TYPE") != JSON or not CODED.isdisjoint(environ):
-            return None
+    def takes(self, environ: "WSGIEnvironment") -> bool:
+        """Whether a request is one of the two, as far as its head tells."""
+        if "HTTP_HOST" not in environ or environ.get("QUERY_STRING") or self._services.stopping.begun:
+            return False
         length = environ.get("CONTENT_LENGTH") or ""
-        if LENGTH.fullmatch(length) is None or int(length) > self._most_bytes:
-            return None
-        request = SmallRequest(environ)
-        return self._answered(request, lambda: self._accepted(request, int(length)))
+        match environ["REQUEST_METHOD"]:
+            case "GET":
+                plain = length in ("", "0") and NOT_PLAIN.isdisjoint(environ)
+                return plain and JOB.fullmatch(environ["PATH_INFO"]) is not None
+            case "POST":
+                if environ["PATH_INFO"] != "/jobs" or environ.get("CONTENT_TYPE") != JSON:
+                    return False
+                known = CODED.isdisjoint(environ) and LENGTH.fullmatch(length) is not None
+                return known and int(length) <= self._most_bytes
+        return False
 
-    def _accepted(self, request: SmallRequest, length: int) -> JsonResponse | None:
+    def _look(self, request: SmallRequest) -> JsonResponse | None:
+        seen = self.looked_at(request)
+        if seen is None:
+            return None
+        job_id, who = seen
+        found = poll(self._services, job_id, who, None)
+        assert found is not None  # noqa: S101  # None only answers a known revision
+        return job_response(found, 200)
+
+    def looked_at(self, request: SmallRequest) -> tuple[str, Caller] | None:
+        """The job that is looked at, and by whom; None if Flask is to answer.
+
+        Raises:
+            Whatever keeps the caller out.
+        """
+        who = self._let_in(request, Scope.JOBS_READ)
+        return None if who is None else (request.environ["PATH_INFO"][len("/jobs/") :], who)
+
+    def _submit(self, request: SmallRequest) -> JsonResponse | None:
         who = self._let_in(request, Scope.JOBS_WRITE)
         if who is None:
             return None
-        body = request.environ[WHOLE_BODY] = read_body(request.environ, length)
+        asked = self._rows(request, who)
+        return None if asked is None else accept(self._services, *asked)
+
+    def _rows(self, request: SmallRequest, who: Caller) -> tuple[Callable[[], Draft], float | None] | None:
+        """What makes the job, and how long is waited for it; None for a job of another kind."""
+        environ = request.environ
+        if WHOLE_BODY not in environ:
+            environ[WHOLE_BODY] = read_body(environ, int(environ["CONTENT_LENGTH"]))
+        body = environ[WHOLE_BODY]
         raw = loads(body, most=self._most_depth)
         if kind_of(raw) != "predict":
             return None
@@ -126,7 +147,17 @@ class Shortcut:
             )
             return draft_of_rows(self._services, origin, parse(JobRequest, raw), body)
 
-        return accept(self._services, drafted, preferred_wait(request, self._longest_wait))
+        return drafted, preferred_wait(request, self._longest_wait)
+
+    def drafted(self, request: SmallRequest) -> tuple[Draft, float | None] | None:
+        """The job that is asked for, and how long is waited for it; None if Flask is to answer. Nothing is stored yet.
+
+        Raises:
+            Whatever refuses it, or keeps the caller out.
+        """
+        who = self._let_in(request, Scope.JOBS_WRITE)
+        asked = None if who is None else self._rows(request, who)
+        return None if asked is None else (asked[0](), asked[1])
 
     def _let_in(self, request: SmallRequest, scope: Scope) -> Caller | None:
         """Who makes a request; None for whom that is to be refused, or counted and told of."""
@@ -141,14 +172,22 @@ class Shortcut:
             request.environ[RAISED] = error
             request.environ["HTTP_X_REQUEST_ID"] = request.id
             return None
-        if response is not None:
-            response.add(("X-Request-Id", request.id), *TOLD)
-            if self._services.stopping.begun:  # while it was made
-                response.add(CLOSE)
+        return None if response is None else self.complete(response, request)
+
+    def complete(self, response: JsonResponse, request: SmallRequest) -> JsonResponse:
+        """Add what every answer has."""
+        response.add(("X-Request-Id", request.id), *TOLD)
+        if self._services.stopping.begun:  # while it was made
+            response.add(CLOSE)
         return response
 
 
-def install(app: Flask, services: Services, gate: Gate) -> None:
+def may_answer(settings: Settings) -> bool:
+    """Whether anything but Flask may answer: with either of these more is to be done about each request."""
+    return not settings.tracing and not settings.cors_origins
+
+
+def install(app: Flask, services: Services, gate: Gate) -> Shortcut:
     """Put it before the application as it is by now, and in front of what is done before views."""
 
     @app.before_request
@@ -157,4 +196,6 @@ def install(app: Flask, services: Services, gate: Gate) -> None:
         if raised is not None:
             raise raised
 
-    app.wsgi_app = Shortcut(app.wsgi_app, services, gate)  # type: ignore[method-assign]  # as Flask says to do it
+    shortcut = Shortcut(app.wsgi_app, services, gate)
+    app.wsgi_app = shortcut  # type: ignore[method-assign]  # as Flask says to do it
+    return shortcut

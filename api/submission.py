@@ -232,18 +232,23 @@ def submit(services: Services, job: Submission, again: Callable[[], Submission])
     if upload is not None and accepted.id != job_id:
         discard(services, upload)
     if accepted.created:
-        log.info(
-            "job.accepted",
-            job_id=accepted.id,
-            model=f"{job.spec.model}@{job.spec.version}",
-            rows=job.total,
-            request_id=job.spec.request_id,
-            **({} if job.spec.owner == DEFAULT_OWNER else {"owner": job.spec.owner}),
-            **trace_id(job.spec.traceparent),
-        )
+        tell(job)
     if accepted.ring:
         ring(services, job.queue)
     return job, accepted
+
+
+def tell(job: Submission) -> None:
+    """Log that a job was accepted."""
+    log.info(
+        "job.accepted",
+        job_id=job.id,
+        model=f"{job.spec.model}@{job.spec.version}",
+        rows=job.total,
+        request_id=job.spec.request_id,
+        **({} if job.spec.owner == DEFAULT_OWNER else {"owner": job.spec.owner}),
+        **trace_id(job.spec.traceparent),
+    )
 
 
 def _stored(services: Services, job: Submission, again: Callable[[], Submission]) -> tuple[Submission, Accepted]:

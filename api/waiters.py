@@ -4,7 +4,7 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Final
 
@@ -64,10 +64,11 @@ class Waiters:
         most: int = 0,
         every_change: bool = False,
         spec: Spec | None = None,
+        tell: Callable[[], None] | None = None,
     ) -> Iterator[Watch | None]:
         """Hear of a job from now on; None if as many clients wait already as may, or none may any more.
 
-        `most`: of the owner's clients (0: any number). `spec`: of the job, if it is known.
+        `most`: of the owner's clients (0: any number). `spec`: of the job, if it is known. `tell`: see Watch.
         """
         if self._ended or not self._owners.take(owner, most):
             yield None
@@ -77,7 +78,7 @@ class Waiters:
                 yield None
                 return
             try:
-                with self._registered(job_id, every_change, spec=spec) as watch:
+                with self._registered(job_id, every_change, spec=spec, tell=tell) as watch:
                     yield watch
             finally:
                 self._places.release()
@@ -136,10 +137,16 @@ class Waiters:
 
     @contextmanager
     def _registered(
-        self, job_id: str, every_change: bool, *, must_sign: bool = True, spec: Spec | None = None
+        self,
+        job_id: str,
+        every_change: bool,
+        *,
+        must_sign: bool = True,
+        spec: Spec | None = None,
+        tell: Callable[[], None] | None = None,
     ) -> Iterator[Watch]:
         self._start()
-        watch = Watch(job_id, every_change=every_change, spec=spec)
+        watch = Watch(job_id, every_change=every_change, spec=spec, tell=tell)
         with self._lock:
             self._watches.setdefault(job_id, []).append(watch)
             if self._ended:
@@ -251,11 +258,11 @@ class Waiters:
                 for watch in self._watches.get(job_id, ()):
                     # Who follows every change has read the job before; another watch may begin before its submit.
                     if watch.every_change or (job is not None and job.done):
-                        watch.news.put(job)
+                        watch.put(job)
 
     def _told(self, job_id: str, end: bytes) -> bool:
         """Hand over how a job ended; False if it must be read for somebody who does not have the spec (yet)."""
         with_spec = [watch for watch in self._watches[job_id] if watch.spec is not None]
         for watch in with_spec:
-            watch.news.put(end)
+            watch.put(end)
         return len(with_spec) == len(self._watches[job_id])

@@ -1,5 +1,6 @@
 """What one waiting client, or event stream, hears of its job."""
 
+from collections.abc import Callable
 from queue import Empty, SimpleQueue
 
 from shared.announcement import load_end
@@ -14,13 +15,28 @@ class End:
 class Watch:
     """News of one job."""
 
-    def __init__(self, job_id: str, *, every_change: bool, spec: Spec | None = None) -> None:
+    def __init__(
+        self, job_id: str, *, every_change: bool, spec: Spec | None = None, tell: Callable[[], None] | None = None
+    ) -> None:
+        """Keep what is called, in another thread, when there is news; it must not block."""
         self.job_id = job_id
         self.every_change = every_change
         self.spec = spec  # of whoever has it: the end need not be read then
         self.ended = False  # nobody shall wait any more
         # None: the job is gone. Bytes: how it ended, where there is a spec.
-        self.news: SimpleQueue[Job | bytes | End | None] = SimpleQueue()
+        self._news: SimpleQueue[Job | bytes | End | None] = SimpleQueue()
+        self._tell = tell
+
+    def put(self, news: Job | bytes | End | None) -> None:
+        """Have it heard."""
+        self._news.put(news)
+        if self._tell is not None:
+            self._tell()
+
+    @property
+    def has_news(self) -> bool:
+        """Whether `next` would not wait."""
+        return self.ended or not self._news.empty()
 
     def next(self, seconds: float) -> Job | None:
         """The next snapshot, or None after `seconds`.
@@ -29,7 +45,7 @@ class Watch:
             JobGone: it was deleted, or has expired, meanwhile.
         """
         try:
-            job = self.news.get(timeout=0.0 if self.ended else max(0.0, seconds))
+            job = self._news.get(timeout=0.0 if self.ended else max(0.0, seconds))
         except Empty:
             return None
         if isinstance(job, End):
@@ -44,4 +60,4 @@ class Watch:
     def end(self) -> None:
         """Answer whoever waits, now and from now on."""
         self.ended = True
-        self.news.put(End())
+        self.put(End())

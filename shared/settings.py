@@ -135,8 +135,8 @@ class Settings(BaseModel):
     )
     poll_patience_seconds: Annotated[float, Field(ge=0, le=10)] = Field(
         0.05,
-        description="How long a plain poll of a job that will be done in a moment waits for it, so that a client that "
-        "polls often asks less often. 0: every poll is answered at once.",
+        description="How long a plain poll of a job that will be done in a moment, or was accepted a moment ago, waits "
+        "for it, so that a client that polls often asks less often. 0: every poll is answered at once.",
     )
     event_heartbeat_seconds: Seconds = Field(
         15, description="Pause after which an event stream sends a comment, so that proxies keep it open."

@@ -41,7 +41,7 @@ from shared.records import (
     load_spec,
 )
 from shared.schema import SCHEMA
-from shared.script import loaded
+from shared.script import Script, loaded
 from shared.settings import Settings
 from shared.webhooks import limits_of_ends
 
@@ -83,6 +83,14 @@ class JobStore:
             AliasMoved, QueueFull, LimitReached, InvalidRequest, StoreFull, StoreUnavailable,
             IdempotencyKeyReused, UploadLost, UnknownFile
         """
+        script, arguments = self.submission(job)
+        reply = self.connections.script(script, *arguments)
+        if self._settings.replicas_acknowledge and reply[0] in (b"accepted", b"same"):
+            self._confirm(self.keys.idempotency(job.idempotency[0]) if job.idempotency else self.keys.job(job.id))
+        return self.accepted(job, reply)
+
+    def submission(self, job: Submission) -> tuple[Script, tuple[Any, ...]]:
+        """The script that accepts a job, with its arguments; `accepted` reads what it replies."""
         spec, about, most = job.spec, job.spec.batch or job.spec.train, job.limits
         staged = spec.kind != "predict"
         key, digest = job.idempotency or ("", "")
@@ -91,8 +99,8 @@ class JobStore:
             limits = (about.max_failed_rows, about.max_failed_fraction) if about else (None, None)
             shown = ("" if limit is None else limit for limit in limits)
             more = (spec.kind, job.upload or "", job.file_id or "", *shown)
-        reply = self.run(
-            "submit", job.id, dump_spec(spec), job.rows,
+        return self._scripts["submit"], (
+            self.keys.base, job.id, dump_spec(spec), job.rows,
             job.id if staged else predict_lane(spec.model, spec.version), job.queue,
             PRIORITY_SECONDS[spec.priority] * 1_000_000, "" if job.total is None else job.total,
             job.ttl_seconds * 1000, self._tombstone_millis,
@@ -103,11 +111,19 @@ class JobStore:
             spec.owner, *(limit or "" for limit in (most.waiting_jobs, most.waiting_rows, most.stored_bytes)),
             job.upload_bytes, limits_of_ends(self._settings) if spec.webhook else "", *more,
         )  # fmt: skip
-        if self._settings.replicas_acknowledge and reply[0] in (b"accepted", b"same"):
-            self._confirm(self.keys.idempotency(key) if key else self.keys.job(job.id))
+
+    def accepted(self, job: Submission, reply: Sequence[Any]) -> Accepted:
+        """What became of a job, by the reply of its script.
+
+        Raises:
+            AliasMoved, QueueFull, LimitReached, InvalidRequest, StoreFull, IdempotencyKeyReused, UploadLost,
+            UnknownFile
+        """
+        kind, most = job.spec.kind, job.limits
+        staged = kind != "predict"
         match reply[0]:
             case b"accepted":
-                METER.add(f"input_bytes_total {spec.kind}", job.upload_bytes if staged else len(job.rows))
+                METER.add(f"input_bytes_total {kind}", job.upload_bytes if staged else len(job.rows))
                 return Accepted(
                     id=job.id,
                     created=True,
@@ -135,7 +151,7 @@ class JobStore:
                 rate = float(reply[2] or 0)
                 wait = min(120, max(1, round(reply[1] / rate / 10))) if rate else 5
                 raise QueueFull(
-                    f"{reply[1]} jobs are waiting{'' if staged else f' for {spec.model}'}; try again in {wait} s",
+                    f"{reply[1]} jobs are waiting{'' if staged else f' for {job.spec.model}'}; try again in {wait} s",
                     retry_after_seconds=wait,
                 )
 

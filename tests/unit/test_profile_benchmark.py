@@ -12,7 +12,7 @@ from benchmarks.spy import Stack
 from tests.unit.test_benchmark_page import document  # noqa: F401  # a fixture
 
 # A pattern of files of ours, all of one folder.
-OURS = re.compile(r"(api|shared|worker)/\(?([a-z_|]+)\)?\\.py")
+OURS = re.compile(r"(api/front|api|shared|worker)/\(?([a-z_|]+)\)?\\.py")
 SERVED = ("_runner (granian/wsgi.py:57)", "Flask.wsgi_app (flask/app.py:1511)", "accept (api/intake.py:1)")
 
 

@@ -1,0 +1,76 @@
+"""A client that waits for its job, without a thread."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import ExitStack
+
+from api.front.client import Client
+from api.services import Services
+from api.watch import Watch
+from shared.job import Spec
+
+
+class Waiting:
+    """One client's. As a context it ends with that, unless it has begun or is to be kept."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, client: Client) -> None:
+        self._loop = loop
+        self._client = client
+        self._watching = ExitStack()
+        self._watch: Watch | None = None
+        self._then: Callable[[Watch | None], None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._is_kept = self._has_ended = False
+
+    def __enter__(self) -> "Waiting":
+        self._is_kept = False
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if not self._is_kept:
+            self.end()
+
+    def keep(self) -> None:
+        """Go on after the context."""
+        self._is_kept = True
+
+    def watch(self, services: Services, job_id: str, spec: Spec, most: int) -> bool:
+        """Hear of the job from now on; False if as many clients wait already as may.
+
+        Raises:
+            WouldWait
+        """
+        watching = services.waiters.watch(job_id, owner=spec.owner, most=most, spec=spec, tell=self._heard)
+        self._watch = self._watching.enter_context(watching)
+        self._client.on_lost = self.end
+        return self._watch is not None
+
+    def begin(self, seconds: float, then: Callable[[Watch | None], None]) -> None:
+        """Call `then` once, with news or after so many seconds without; not if the client is gone."""
+        if self._has_ended:
+            return
+        self._is_kept = True
+        self._then = then
+        self._timer = self._loop.call_later(seconds, self._finish, None)
+        self._look()
+
+    def end(self) -> None:
+        """Wait no more."""
+        self._has_ended = True
+        self._then = self._client.on_lost = None
+        if self._timer is not None:
+            self._timer.cancel()
+        self._watching.close()
+
+    def _heard(self) -> None:  # in another thread
+        self._loop.call_soon_threadsafe(self._look)
+
+    def _look(self) -> None:
+        if self._watch is not None and self._watch.has_news:
+            self._finish(self._watch)
+
+    def _finish(self, watch: Watch | None) -> None:
+        then = self._then
+        if then is not None:
+            self.end()
+            then(watch)

@@ -108,6 +108,9 @@ class Client(asyncio.Protocol):
                 self._server.answer(self, request)
         except Other:
             self.hand_over()
+        except Exception:
+            log.exception("front.failed")
+            self.abort()
         finally:
             self._is_reading = False
         if self._has_ended and self.phase is Phase.READING and not self.full:
@@ -142,10 +145,19 @@ class Client(asyncio.Protocol):
         self._buffer.clear()
 
     def granian_is_gone(self) -> None:
-        """Granian listens no more: nothing was done about what the client has sent."""
+        """Granian listens no more."""
+        self.refuse()
+        self._server.granian_is_gone()
+
+    def refuse(self) -> None:
+        """Say that nothing was done about what the client has sent, and end it."""
         self.send(REFUSED)
         self.end()
-        self._server.granian_is_gone()
+
+    @property
+    def has_unsent(self) -> bool:
+        """Whether something is still to be sent, or its sending awaited."""
+        return self._transport.get_write_buffer_size() > 0
 
     def look_after(self, now: float, *, idle_seconds: float, patience_seconds: float) -> None:
         """End it if it is idle, and hand it over if a request comes too slowly."""

@@ -88,11 +88,18 @@ class Front:
             while not self._is_over:
                 await asyncio.sleep(TICK_SECONDS)
                 self._look_after_all(loop.time())
-            self._server.close()
-            while any(client.phase in (Phase.BUSY, Phase.TUNNEL) for client in self.clients):
-                await asyncio.sleep(TICK_SECONDS / 10)
-            for client in self.clients:
-                client.abort() if client.phase is Phase.HELD else client.end()
+            await self._end()
+
+    async def _end(self) -> None:
+        """Let nobody wait any more, answer what has come, and hang up when it is sent."""
+        self._services.stopping.begin()
+        self._server.close()
+        while any(client.phase in (Phase.BUSY, Phase.TUNNEL) for client in self.clients):
+            await asyncio.sleep(TICK_SECONDS / 10)
+        for client in self.clients:
+            client.end()
+        while any(client.has_unsent for client in self.clients):
+            await asyncio.sleep(TICK_SECONDS / 10)
 
     def _client(self) -> Client:
         self._services.bodies.begin()

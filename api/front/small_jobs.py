@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 
 from api.front.called import called
-from api.front.client import Client
+from api.front.client import Client, Phase
 from api.front.head import Request, environ_of
 from api.front.pipeline import Pipeline
 from api.front.waiting import Waiting
@@ -205,6 +205,8 @@ class SmallJobs:
         self._threads.submit(self._run, client, environ)
 
     def _run(self, client: Client, environ: "WSGIEnvironment") -> None:
+        if client.phase is Phase.ENDING and WORK not in environ:
+            return  # nothing was done for it yet, and nobody would be told
         try:
             answer = called(self._application, environ)
         except BaseException:

@@ -5,8 +5,12 @@ import contextlib
 import socket
 from typing import TYPE_CHECKING, Final, cast
 
+import structlog
+
 if TYPE_CHECKING:
     from api.front.client import Client
+
+log = structlog.get_logger()
 
 AGAIN_SECONDS: Final = 0.01
 READ_BYTES: Final = 2**16
@@ -25,7 +29,7 @@ class Tunnel(asyncio.Protocol):
         self._has_ended = has_ended
         self._is_closed = False  # the client is gone
         self._transport: asyncio.Transport | None = None
-        self._copy: socket.socket | None = None  # of its socket
+        self._socket: socket.socket | None = None
         self._opening: asyncio.Task[None] | None = None
 
     def open(self, address: bytes) -> None:
@@ -34,12 +38,15 @@ class Tunnel(asyncio.Protocol):
 
     async def _connect(self, address: bytes) -> None:
         try:
-            found = await connected(address)
-        except OSError:
+            self._socket = await connected(address)
+            await self._loop.create_unix_connection(lambda: self, sock=self._socket)
+        except ConnectionRefusedError:
             self._client.granian_is_gone()
-            return
-        self._copy = found.dup()
-        await self._loop.create_unix_connection(lambda: self, sock=found)
+        except OSError as error:  # such as too many open files
+            log.warning("front.refused", error=str(error))
+            if self._socket is not None:
+                self._socket.close()
+            self._client.refuse()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Pass on what there is."""
@@ -47,9 +54,9 @@ class Tunnel(asyncio.Protocol):
         if self._is_closed:
             self._transport.abort()
             return
+        self._client.resume()  # until granian takes no more, which it may be as soon as something is sent
         self._transport.write(self._first)
         self._first = b""
-        self._client.resume()
         if self._client.full:
             self._loop.call_soon(self._pause_if_full)  # uvloop begins to read after this
         if self._has_ended:
@@ -101,13 +108,11 @@ class Tunnel(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Granian has closed it, and all that it sent is passed on."""
         self._transport = None
-        assert self._copy is not None  # noqa: S101  # for mypy: it was connected
-        with self._copy as left:
-            if self._is_closed:
-                return
-            if exc is not None:
-                self._send_rest(left)
-            self._client.end()
+        if self._is_closed:
+            return
+        if exc is not None and self._socket is not None:
+            self._send_rest(self._socket)  # which is closed after this
+        self._client.end()
 
     def _send_rest(self, left: socket.socket) -> None:
         """Pass on what granian said before it closed a connection on which the client still sends, such as why."""

@@ -56,8 +56,9 @@ class Waiting:
 
     def end(self) -> None:
         """Wait no more."""
-        self._has_ended = True
-        self._then = self._client.on_lost = None
+        self._has_ended, self._then = True, None
+        if self._client.on_lost == self.end:  # else it is that of a request after this one
+            self._client.on_lost = None
         if self._timer is not None:
             self._timer.cancel()
         self._watching.close()

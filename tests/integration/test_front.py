@@ -1,9 +1,11 @@
 """The event loop before the web server: what it answers itself, what it hands on, and that nothing is lost."""
 
+import errno
 import http.client
 import json
 import re
 import socket
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -420,6 +422,66 @@ def test_granian_that_has_ended_without_a_sign_is_said_to_be_away(running: Runni
     assert client.socket.recv(1) == b""
     until(lambda: not answers(running.port), what="nobody listens")
     assert running.api.services.stopping.begun
+
+
+def test_a_granian_that_does_not_read_is_sent_no_more(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    running.connections.close()
+    with short_folder() as folder, socket.socket(socket.AF_UNIX) as deaf:
+        deaf.bind(str(folder / "deaf"))
+        deaf.listen()
+        monkeypatch.setattr(running.front, "address", str(folder / "deaf").encode())
+        client = running.connect()
+        client.socket.settimeout(0.5)
+        with pytest.raises(TimeoutError):
+            client.send(raw("POST", "/files", b"x" * 100_000_000))
+
+        (open_one,) = running.front.clients
+        tunnel = open_one._tunnel
+        assert tunnel is not None
+        assert tunnel._transport is not None
+        assert tunnel._transport.get_write_buffer_size() < 2**20
+        client.close()
+    until(lambda: not phases(running), what="it is gone with granian's side")
+
+
+def test_a_process_with_too_many_open_files_says_so_and_goes_on(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refused(address: bytes) -> socket.socket:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    client = running.connect()
+    with monkeypatch.context() as patch:
+        patch.setattr("api.front.tunnel.connected", refused)
+        answer = client.ask(raw("GET", "/models"))
+
+    assert (answer.status, answer.fields["connection"]) == (503, "close")
+    assert running.connect().ask(raw("GET", "/models")).status == 200
+    assert not running.api.services.stopping.begun
+
+
+def test_a_client_that_waits_behind_another_request_and_is_cut_off_leaves_its_place(running: Running) -> None:
+    signed(running)
+    client = running.connect()
+    client.send(submit() + submit(ROWS, "Prefer: wait=20"))
+    assert client.answer().status == 202
+    until(lambda: running.api.services.waiters.waiting("default") == 1, what="it waits")
+
+    client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.close()
+
+    until(lambda: running.api.services.waiters.waiting("default") == 0, what="its place is free")
+
+
+def test_an_end_without_a_sign_answers_who_waits(running: Running) -> None:
+    client = running.connect()
+    client.send(submit(ROWS, "Prefer: wait=20"))
+    until(lambda: running.api.services.waiters.waiting("default") == 1, what="it waits")
+
+    running.front.finish()
+
+    assert client.answer().fields["connection"] == "close"
+    assert not running.front._thread.is_alive()
 
 
 def test_after_another_request_the_same_connection_goes_on(running: Running) -> None:

@@ -210,6 +210,9 @@ class Waiters:
             self.expected.forget(news.job_ids)
             return
         self.expected.hear(news.ends)
+        if news.kind != "r":
+            # How these ended is too much to be told: whoever looks at them reads it.
+            self.expected.forget(job_id for job_id in news.job_ids if job_id not in news.ends)
         self._deliver(news.job_ids, every_change=news.kind == "r", ends=news.ends)
 
     def _be_heard(self) -> None:

@@ -46,10 +46,17 @@ def submit_and_wait(
         return _first(services, repeated, wait, must_wait=must_wait)
     first, again = draft.first, draft.again
     if wait is None:
-        stored, accepted = submit(services, first, again)
+        services.waiters.expect(first)  # before it can end
+        try:
+            stored, accepted = submit(services, first, again)
+        except BaseException:
+            services.waiters.expected.forget((first.id,))
+            raise
         if not accepted.created:
+            services.waiters.expected.forget((first.id,))
             return must_read(services, accepted.id, first.spec.owner)
-        services.waiters.expect(stored)
+        if stored is not first:
+            services.waiters.expect(stored)  # of another version, as an alias has moved
         return queued(stored, accepted)
     owner, most = first.spec.owner, first.limits.waiters
     with services.waiters.watch(first.id, owner=owner, most=most, spec=first.spec) as watch:

@@ -250,6 +250,24 @@ def test_a_look_at_a_job_that_is_about_to_be_done_waits_for_it(start: Callable[.
     assert running.api.services.waiters.waiting("default") == 0
 
 
+def test_a_look_at_a_job_whose_end_is_too_much_to_be_told_reads_it(start: Callable[..., Running]) -> None:
+    running = start(poll_patience_seconds=10)
+    work = online_work(running.api)
+    do_all(work)
+    signed(running)
+    client = running.connect()
+    accepted = client.ask(submit({"model": "moody", "instances": [[1.0]] * 6_000}))
+    work.do(must_pull(work))
+    expected = running.api.services.waiters.expected
+    until(lambda: expected.awaits(accepted.json["id"], "default") is None, what="its end is heard of")
+    began = time.monotonic()
+
+    looked = client.ask(raw("GET", accepted.fields["location"]))
+
+    assert looked.json["status"] == "succeeded"
+    assert time.monotonic() - began < 10  # it did not wait for what it has missed
+
+
 def test_a_look_does_not_wait_for_long(running: Running) -> None:
     client = running.connect()
     accepted = client.ask(submit())

@@ -123,6 +123,10 @@ class JsonResponse(Response):
         """Add header fields that are not there yet, and whose values are ours."""
         self.headers._list.extend(more)
 
+    def sent(self) -> tuple[int, list[tuple[str, str]], bytes]:
+        """Status, header fields and body, for who sends it without a WSGI server."""
+        return self.status_code, self.headers._list, self._whole[0]
+
     def get_wsgi_headers(self, environ: "WSGIEnvironment") -> Headers:
         """The headers as they were set; locations are paths of ours, so there is nothing to encode."""
         return self.headers

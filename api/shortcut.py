@@ -121,14 +121,18 @@ class Shortcut:
         return None if who is None else (request.environ["PATH_INFO"][len("/jobs/") :], who)
 
     def _submit(self, request: SmallRequest) -> JsonResponse | None:
+        rows = self.rows(request)
+        return None if rows is None else accept(self._services, *rows)
+
+    def rows(self, request: SmallRequest) -> tuple[Callable[[], Draft], float | None] | None:
+        """What makes the job that is asked for, and how long is waited for it; None if Flask is to answer.
+
+        Raises:
+            Whatever refuses it, or keeps the caller out.
+        """
         who = self._let_in(request, Scope.JOBS_WRITE)
         if who is None:
             return None
-        asked = self._rows(request, who)
-        return None if asked is None else accept(self._services, *asked)
-
-    def _rows(self, request: SmallRequest, who: Caller) -> tuple[Callable[[], Draft], float | None] | None:
-        """What makes the job, and how long is waited for it; None for a job of another kind."""
         environ = request.environ
         if WHOLE_BODY not in environ:
             environ[WHOLE_BODY] = read_body(environ, int(environ["CONTENT_LENGTH"]))
@@ -148,16 +152,6 @@ class Shortcut:
             return draft_of_rows(self._services, origin, parse(JobRequest, raw), body)
 
         return drafted, preferred_wait(request, self._longest_wait)
-
-    def drafted(self, request: SmallRequest) -> tuple[Draft, float | None] | None:
-        """The job that is asked for, and how long is waited for it; None if Flask is to answer. Nothing is stored yet.
-
-        Raises:
-            Whatever refuses it, or keeps the caller out.
-        """
-        who = self._let_in(request, Scope.JOBS_WRITE)
-        asked = None if who is None else self._rows(request, who)
-        return None if asked is None else (asked[0](), asked[1])
 
     def _let_in(self, request: SmallRequest, scope: Scope) -> Caller | None:
         """Who makes a request; None for whom that is to be refused, or counted and told of."""

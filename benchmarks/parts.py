@@ -20,7 +20,7 @@ RULES: Final = {
         (r"^api/front/waiting\.py", "waiting list and its listener"),
         (r"^(redis|hiredis)/|^shared/connection\.py", "Redis client"),
         (r"^api/front/pipeline\.py", "Redis client"),
-        (r"^api/front/(client|head|tunnel|loop|called)\.py", "web server and body"),
+        (r"^api/front/(client|head|tunnel|loop)\.py", "web server and body"),
         (r"^pydantic", "pydantic"),
         (r"^(flask|werkzeug|blinker|itsdangerous|markupsafe)/|^api/application\.py", "Flask and Werkzeug"),
         (r"^granian/|^api/(server|bodies|slow_clients|browsers)\.py", "web server and body"),

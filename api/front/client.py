@@ -7,12 +7,15 @@ from email.utils import formatdate
 from enum import Enum, auto
 from functools import lru_cache
 from http import HTTPStatus
-from typing import Final, Protocol, cast
+from typing import TYPE_CHECKING, Final, cast
 
 import structlog
 
-from api.front.head import Other, Request, read_request
+from api.front.head import Other, read_request
 from api.front.tunnel import Tunnel
+
+if TYPE_CHECKING:
+    from api.front.loop import Front
 
 log = structlog.get_logger()
 
@@ -30,7 +33,7 @@ REFUSED: Final = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnect
 
 
 class Phase(Enum):
-    """What a connection is at; each but the first two leads to ENDING only, or back to READING."""
+    """What a connection is at; BUSY leads back to READING, TUNNEL to ENDING only."""
 
     HELD = auto()  # too many are open
     READING = auto()  # no request is whole
@@ -39,25 +42,12 @@ class Phase(Enum):
     ENDING = auto()  # nothing more is answered
 
 
-class Server(Protocol):
-    """What a connection is one of."""
-
-    clients: "Clients"
-    address: bytes  # of granian
-
-    def answer(self, client: "Client", request: Request) -> None:
-        """Have a request answered, now or later, by `respond`."""
-
-    def granian_is_gone(self) -> None:
-        """Nothing more can be passed on to it."""
-
-
 class Client(asyncio.Protocol):
     """Has its requests answered one after the other, until something comes that is granian's."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, server: Server) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, front: "Front") -> None:
         self._loop = loop
-        self._server = server
+        self._front = front
         self._buffer = bytearray()
         self._is_reading = False  # further up in the stack
         self._wants_no_more = False  # than the answer to the request at hand
@@ -72,13 +62,13 @@ class Client(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """It is open."""
         self._transport = cast(asyncio.Transport, transport)  # that of a socket is one
-        if not self._server.clients.add(self):
+        if not self._front.clients.add(self):
             self._transport.abort()
 
     def begin(self) -> None:
         """It was held back, and is read now."""
         self.phase, self._quiet_since = Phase.READING, self._loop.time()
-        self._transport.resume_reading()
+        self.resume()
         self._read()
 
     def data_received(self, data: bytes) -> None:
@@ -105,7 +95,7 @@ class Client(asyncio.Protocol):
                     break
                 del self._buffer[: request.size_bytes]
                 self.phase, self._wants_no_more = Phase.BUSY, request.closes
-                self._server.answer(self, request)
+                self._front.answer(self, request)
         except Other:
             self.hand_over()
         except Exception:
@@ -141,13 +131,13 @@ class Client(asyncio.Protocol):
         self.pause()
         self.phase = Phase.TUNNEL
         self._tunnel = Tunnel(self._loop, self, bytes(self._buffer), has_ended=self._has_ended)
-        self._tunnel.open(self._server.address)
+        self._tunnel.open(self._front.address)
         self._buffer.clear()
 
     def granian_is_gone(self) -> None:
         """Granian listens no more."""
         self.refuse()
-        self._server.granian_is_gone()
+        self._front.granian_is_gone()
 
     def refuse(self) -> None:
         """Say that nothing was done about what the client has sent, and end it."""
@@ -233,7 +223,7 @@ class Client(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """It is gone."""
         self.phase = Phase.ENDING
-        self._server.clients.discard(self)
+        self._front.clients.discard(self)
         if self._tunnel is not None:
             self._tunnel.close()
         if self.on_lost is not None:

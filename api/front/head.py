@@ -7,6 +7,7 @@ and where it ends is never seen in two ways.
 import re
 from collections.abc import Mapping
 from functools import lru_cache
+from io import BytesIO
 from typing import Any, Final, NamedTuple
 
 # Request lines (RFC 9112, section 3) of the two.
@@ -46,7 +47,7 @@ def read_request(data: bytes | bytearray) -> Request | None:
     """
     end = data.find(END)
     if end < 0:
-        if len(data) > MOST_HEAD_BYTES or not may_begin(data):
+        if len(data) > MOST_HEAD_BYTES or not _may_begin(data):
             raise Other
         return None
     line, _, lines = bytes(data[:end]).partition(b"\r\n")
@@ -65,12 +66,6 @@ def read_request(data: bytes | bytearray) -> Request | None:
     return Request(fields, method, path, bytes(data[begin:size_bytes]), size_bytes, closes)
 
 
-def may_begin(data: bytes | bytearray) -> bool:
-    """Whether one of the two may begin so."""
-    line = bytes(data[: len(SUBMIT)])
-    return SUBMIT.startswith(line) or b"GET /jobs/".startswith(line[:10])
-
-
 def environ_of(request: Request) -> dict[str, Any]:
     """The WSGI environment (PEP 3333) of a request."""
     return {
@@ -81,22 +76,14 @@ def environ_of(request: Request) -> dict[str, Any]:
         "SCRIPT_NAME": "",
         "SERVER_PROTOCOL": "HTTP/1.1",
         "wsgi.url_scheme": "http",
-        "wsgi.input": _Body(request.body),
+        "wsgi.input": BytesIO(request.body),
     }
 
 
-class _Body:
-    """A body that is there."""
-
-    def __init__(self, rest: bytes) -> None:
-        self._rest = rest
-
-    def read(self, size: int = -1) -> bytes:
-        """The next bytes of it."""
-        if size is None or size < 0 or size >= len(self._rest):
-            size = len(self._rest)
-        data, self._rest = self._rest[:size], self._rest[size:]
-        return data
+def _may_begin(data: bytes | bytearray) -> bool:
+    """Whether one of the two may begin so."""
+    line = bytes(data[: len(SUBMIT)])
+    return SUBMIT.startswith(line) or b"GET /jobs/".startswith(line[:10])
 
 
 def _asked(line: bytes) -> tuple[str, str]:

@@ -138,16 +138,14 @@ def public_socket(host: str, port: int) -> socket.socket:
     Raises:
         OSError
     """
-    found = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
-    try:
-        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        found.bind((host, port))
-        found.listen(BACKLOG)
-    except OSError:
-        found.close()
-        raise
-    return found
+    is_v6 = ":" in host
+    return socket.create_server(
+        (host, port),
+        family=socket.AF_INET6 if is_v6 else socket.AF_INET,
+        backlog=BACKLOG,
+        reuse_port=True,
+        dualstack_ipv6=is_v6 and socket.has_dualstack_ipv6(),
+    )
 
 
 def raise_file_limit() -> None:

@@ -11,8 +11,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
+from werkzeug.test import run_wsgi_app
 
-from api.front.called import called
 from api.front.client import Client, Phase
 from api.front.head import Request, environ_of
 from api.front.pipeline import Pipeline
@@ -105,10 +105,11 @@ class SmallJobs:
     def _submit(self, client: Client, asked: SmallRequest) -> bool:
         if self._services.settings.replicas_acknowledge:
             return False
-        found = self._shortcut.drafted(asked)
-        if found is None:
+        rows = self._shortcut.rows(asked)
+        if rows is None:
             return False
-        draft, wait = found
+        drafted, wait = rows
+        draft = drafted()
         job = draft.first
         with Waiting(self._loop, client) as waiting:
             if wait and not waiting.watch(self._services, job.id, job.spec, job.limits.waiters):
@@ -128,16 +129,15 @@ class SmallJobs:
     ) -> None:
         job = draft.first
         with waiting:
+            # If need be once more, under the same id: a submit may safely be repeated.
+            accepted, rest = None, partial(accept, self._services, lambda: draft, wait)
             try:
                 accepted = self._accepted(draft, reply)
             except Exception as error:  # noqa: BLE001  # Flask answers it
-                self._expected.forget((job.id,))
-                self._rest_in_thread(client, asked, partial(_raise, error))
-                return
+                rest = partial(_raise, error)
             if accepted is None or not accepted.created:
-                # Once more, under the same id: a submit may safely be repeated.
                 self._expected.forget((job.id,))
-                self._rest_in_thread(client, asked, lambda: accept(self._services, lambda: draft, wait))
+                self._rest_in_thread(client, asked, rest)
                 return
             tell(job)
             if accepted.ring:
@@ -194,7 +194,7 @@ class SmallJobs:
         return guarded
 
     def _respond(self, client: Client, asked: SmallRequest, response: JsonResponse) -> None:
-        client.respond(*called(self._shortcut.complete(response, asked), asked.environ))
+        client.respond(*self._shortcut.complete(response, asked).sent())
 
     def _rest_in_thread(self, client: Client, asked: SmallRequest, work: Callable[[], JsonResponse]) -> None:
         asked.environ["HTTP_X_REQUEST_ID"] = asked.id
@@ -208,12 +208,15 @@ class SmallJobs:
         if client.phase is Phase.ENDING and WORK not in environ:
             return  # nothing was done for it yet, and nobody would be told
         try:
-            answer = called(self._application, environ)
+            blocks, line, fields = run_wsgi_app(self._application, environ, buffered=True)
         except BaseException:
             log.exception("front.failed")
             self._loop.call_soon_threadsafe(client.abort)
             raise
-        self._loop.call_soon_threadsafe(client.respond, *answer)
+        status, body = int(line[:3]), b"".join(blocks)
+        if status not in (204, 304):
+            fields.setdefault("Content-Length", str(len(body)))
+        self._loop.call_soon_threadsafe(client.respond, status, list(fields), body)
 
 
 def _raise(error: Exception) -> JsonResponse:

@@ -89,6 +89,7 @@ class Running:
     front: Front
     port: int
     server: BaseWSGIServer  # the other one
+    serving: threading.Thread  # which closes the server's socket when it ends
     path: str  # of its socket
     in_threads: list[str]  # the paths of what was not answered by the loop alone
     connections: ExitStack
@@ -150,6 +151,7 @@ def start(make_api: MakeApi, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callab
                 front=front,
                 port=port,
                 server=server,
+                serving=serving,
                 path=path,
                 in_threads=in_threads,
                 connections=connections,
@@ -432,7 +434,7 @@ def test_granian_that_has_ended_without_a_sign_is_said_to_be_away(running: Runni
     client = running.connect()
     assert client.ask(submit()).status == 202
     running.server.shutdown()
-    running.server.server_close()
+    running.serving.join()
 
     answer = client.ask(raw("GET", "/models"))
 

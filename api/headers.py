@@ -92,7 +92,7 @@ def prefers_async(request: Request) -> bool:
     return ASYNC.search(request.headers.get("Prefer", "")) is not None
 
 
-def known_revision(request: Request) -> int | None:
+def known_revision(request: WithHeaders) -> int | None:
     """The newest revision in If-None-Match, if there is one of ours."""
     header = request.headers.get("If-None-Match")
     found = REVISIONS.findall(header) if header is not None else None
@@ -115,6 +115,7 @@ class JsonResponse(Response):
         self.headers = Headers()
         self.headers._list = headers  # each would be looked through for line ends
         self.status_code = status
+        self.is_304 = status == 304
         self.response = self._whole = [body]
         self.direct_passthrough = False
         self._on_close = []

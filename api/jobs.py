@@ -11,14 +11,15 @@ from api import intake, results
 from api.access import caller
 from api.documents import JobDocument, JobPage
 from api.errors import RequestFault
-from api.headers import known_revision, preferred_wait, this_request
+from api.headers import this_request
+from api.looks import look_of
 from api.openapi import operation
 from api.parameters import JOB_KINDS, LIST_PARAMETERS
 from api.query import limit_of, only_known_parameters
 from api.render import job_document, job_response
 from api.services import Services
 from api.tags import tagged
-from api.waiting import await_job, must_read, poll
+from api.waiting import must_read, see
 from shared.api_keys import Scope
 from shared.errors import JobFinished, JobNotFinished, StorageFailed
 from shared.job import Status
@@ -65,15 +66,12 @@ def _add_reading(blueprint: Blueprint, services: Services) -> None:
         headers=("Prefer", "If-None-Match"),
     )
     def show(job_id: str) -> Response:
-        who, asked = caller(), this_request()
-        known, wait = known_revision(asked), preferred_wait(asked, settings.max_wait_seconds)
-        if asked.headers.get("If-None-Match", "").strip() == "*":
+        who = caller()
+        look = look_of(this_request(), job_id, who, settings.max_wait_seconds)
+        if look is None:
             store.read(job_id, owner=who.owner, with_result=False)
             return Response(status=304)
-        job = poll(services, job_id, who, known) if wait is None else await_job(services, job_id, who, known, wait)
-        if job is None:
-            return Response(status=304, headers={"ETag": f'"{known}"', "Retry-After": "1"})
-        return job_response(job, 200)
+        return look.response(see(services, look))
 
 
 def _add_ending(blueprint: Blueprint, services: Services) -> None:

@@ -1,4 +1,4 @@
-"""The two requests that a small job is made of, past Flask: rows sent as JSON, and a plain look at a job.
+"""The two requests that a small job is made of, past Flask: rows sent as JSON, and a look at a job.
 
 Flask and what is done around each of its views call about as many functions as all the rest of such a request
 (docs/decisions/0046-shortcut.md). Whatever is out of the ordinary is Flask's, before anything was changed; so is an
@@ -18,12 +18,12 @@ from api.application import Fields
 from api.browsers import told
 from api.headers import JsonResponse, preferred_wait, request_id_of, this_request, traceparent
 from api.intake import accept, draft_of_rows
+from api.looks import Look, look_of
 from api.media import JSON
 from api.options import kind_of
-from api.render import job_response
 from api.services import Services
 from api.submission import Draft, Origin
-from api.waiting import poll
+from api.waiting import see
 from api.wire import WHOLE_BODY, JobRequest, loads, parse, read_body
 from shared.api_keys import Scope
 from shared.settings import Settings
@@ -33,12 +33,13 @@ if TYPE_CHECKING:
 
 JOB: Final = re.compile(r"/jobs/([0-9a-f-]{36})")
 LENGTH: Final = re.compile(r"[0-9]{1,18}")
-# With these it is no plain look at a job.
-NOT_PLAIN: Final = frozenset({"HTTP_PREFER", "HTTP_IF_NONE_MATCH", "HTTP_TRANSFER_ENCODING"})
+# With none of these a job is looked at as it is.
+PLAIN: Final = frozenset({"HTTP_PREFER", "HTTP_IF_NONE_MATCH"})
 # With these a body is not simply what was sent, or of no known length.
 CODED: Final = frozenset({"HTTP_CONTENT_ENCODING", "HTTP_TRANSFER_ENCODING"})
-# What browsers are told of a document that has a tag.
+# What browsers are told of a document that has a tag, and of one that they have.
 TOLD: Final = tuple(told([("ETag", "")]))
+TOLD_304: Final = tuple(told([("ETag", "")], is_304=True))
 CLOSE: Final = ("Connection", "close")
 # Where an error stands, in the WSGI environment, for Flask to answer it.
 RAISED: Final = "foretell.raised"
@@ -93,8 +94,8 @@ class Shortcut:
         length = environ.get("CONTENT_LENGTH") or ""
         match environ["REQUEST_METHOD"]:
             case "GET":
-                plain = length in ("", "0") and NOT_PLAIN.isdisjoint(environ)
-                return plain and JOB.fullmatch(environ["PATH_INFO"]) is not None
+                empty = length in ("", "0") and "HTTP_TRANSFER_ENCODING" not in environ
+                return empty and JOB.fullmatch(environ["PATH_INFO"]) is not None
             case "POST":
                 if environ["PATH_INFO"] != "/jobs" or environ.get("CONTENT_TYPE") != JSON:
                     return False
@@ -103,22 +104,23 @@ class Shortcut:
         return False
 
     def _look(self, request: SmallRequest) -> JsonResponse | None:
-        seen = self.looked_at(request)
-        if seen is None:
-            return None
-        job_id, who = seen
-        found = poll(self._services, job_id, who, None)
-        assert found is not None  # noqa: S101  # None only answers a known revision
-        return job_response(found, 200)
+        look = self.looked(request)
+        return None if look is None else look.response(see(self._services, look))
 
-    def looked_at(self, request: SmallRequest) -> tuple[str, Caller] | None:
-        """The job that is looked at, and by whom; None if Flask is to answer.
+    def looked(self, request: SmallRequest) -> Look | None:
+        """What is asked of a job; None if Flask is to answer.
 
         Raises:
             Whatever keeps the caller out.
         """
         who = self._let_in(request, Scope.JOBS_READ)
-        return None if who is None else (request.environ["PATH_INFO"][len("/jobs/") :], who)
+        if who is None:
+            return None
+        environ = request.environ
+        job_id = environ["PATH_INFO"][len("/jobs/") :]
+        if PLAIN.isdisjoint(environ):
+            return Look(job_id=job_id, who=who, known=None, wait=None)
+        return look_of(request, job_id, who, self._longest_wait)
 
     def _submit(self, request: SmallRequest) -> JsonResponse | None:
         rows = self.rows(request)
@@ -170,7 +172,7 @@ class Shortcut:
 
     def complete(self, response: JsonResponse, request: SmallRequest) -> JsonResponse:
         """Add what every answer has."""
-        response.add(("X-Request-Id", request.id), *TOLD)
+        response.add(("X-Request-Id", request.id), *(TOLD_304 if response.is_304 else TOLD))
         if self._services.stopping.begun:  # while it was made
             response.add(CLOSE)
         return response

@@ -62,13 +62,14 @@ class Waiters:
         *,
         owner: str = DEFAULT_OWNER,
         most: int = 0,
-        every_change: bool = False,
+        known: int | None = None,
         spec: Spec | None = None,
         tell: Callable[[], None] | None = None,
     ) -> Iterator[Watch | None]:
-        """Hear of a job from now on; None if as many clients wait already as may, or none may any more.
+        """Hear how a job ends; None if as many clients wait already as may, or none may any more.
 
-        `most`: of the owner's clients (0: any number). `spec`: of the job, if it is known. `tell`: see Watch.
+        `most`: of the owner's clients (0: any number). `known`: a revision, to hear of each other one instead.
+        `spec`: of the job, if it is known. `tell`: see Watch.
         """
         if self._ended or not self._owners.take(owner, most):
             yield None
@@ -78,7 +79,7 @@ class Waiters:
                 yield None
                 return
             try:
-                with self._registered(job_id, every_change, spec=spec, tell=tell) as watch:
+                with self._registered(job_id, known is not None, known=known, spec=spec, tell=tell) as watch:
                     yield watch
             finally:
                 self._places.release()
@@ -142,11 +143,12 @@ class Waiters:
         every_change: bool,
         *,
         must_sign: bool = True,
+        known: int | None = None,
         spec: Spec | None = None,
         tell: Callable[[], None] | None = None,
     ) -> Iterator[Watch]:
         self._start()
-        watch = Watch(job_id, every_change=every_change, spec=spec, tell=tell)
+        watch = Watch(job_id, every_change=every_change, known=known, spec=spec, tell=tell)
         with self._lock:
             self._watches.setdefault(job_id, []).append(watch)
             if self._ended:

@@ -4,8 +4,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from api.access import Caller
-from api.render import eta_seconds
+from api.looks import Look
 from api.repeats import Repeated
 from api.services import Services
 from api.submission import Draft, queued, submit
@@ -89,33 +88,23 @@ def _no_place() -> LimitReached:
     return LimitReached(message, limit="waiters")
 
 
-def poll(services: Services, job_id: str, who: Caller, known: int | None) -> Job | None:
-    """The job as it is, or as it will be in a moment if it is about to be done; None if it is still the known one."""
-    if known is None and (heard := services.waiters.expected.take(job_id, who.owner)) is not None:
+def see(services: Services, look: Look) -> Job | None:
+    """The job as it is, or as it is once `look` has waited; None if it is still the known one.
+
+    Raises:
+        JobNotFound, JobGone, StoreUnavailable
+    """
+    expected, owner = services.waiters.expected, look.who.owner
+    if look.known is None and (heard := expected.take(look.job_id, owner)) is not None:
         return heard
-    patience = services.settings.poll_patience_seconds
-    if known is not None or not patience:
-        return _looked(services, services.store.read(job_id, owner=who.owner, known_revision=known))
-    job = must_read(services, job_id, who.owner)
-    eta = eta_seconds(job)
-    if not job.done and eta is not None and eta <= patience:
-        with services.waiters.watch(job_id, owner=who.owner, most=who.limits.waiters, spec=job.spec) as watch:
-            if watch is not None:
-                # Read again, now that the watch has begun: its end would be missed between the two.
-                job = must_read(services, job_id, who.owner)
-                job = job if job.done else watch.next(patience) or job
-    return _looked(services, job)
-
-
-def await_job(services: Services, job_id: str, who: Caller, known: int | None, wait: float) -> Job | None:
-    """Wait for a change of the known revision, or without one until the job is done; None if nothing changed."""
-    return _looked(services, _awaited(services, job_id, who.owner, who.limits.waiters, known, wait))
-
-
-def _looked(services: Services, job: Job | None) -> Job | None:
-    """The same job; if it is done, this was the first look at it."""
+    job, wait = None, look.wait
+    if not wait:
+        job = services.store.read(look.job_id, owner=owner, known_revision=look.known)
+        wait = look.patience(job, services.settings.poll_patience_seconds)
+    if wait:
+        job = _awaited(services, look.job_id, owner, look.who.limits.waiters, look.known, wait)
     if job is not None and job.done:
-        services.waiters.expected.forget((job.id,))
+        expected.forget((job.id,))  # this was the first look at it
     return job
 
 
@@ -130,15 +119,14 @@ def _awaited(
     must_wait: bool = False,
 ) -> Job | None:
     end = time.monotonic() + wait
-    with services.waiters.watch(job_id, owner=owner, most=most, every_change=known is not None) as watch:
+    with services.waiters.watch(job_id, owner=owner, most=most, known=known) as watch:
         job = services.store.read(job_id, owner=owner, known_revision=known)
         if watch is not None and job is not None:
             watch.spec = job.spec
         if watch is None and must_wait and wait and job is not None and not job.done:
             raise _no_place()
-        while watch is not None and (job is None or (known is None and not job.done)):
-            news = watch.next(end - time.monotonic())
-            if news is None:
-                return services.store.read(job_id, owner=owner, known_revision=known)
-            job = None if news.revision == known else news
+        if watch is not None and (job is None or (known is None and not job.done)):
+            job = watch.next(end - time.monotonic())
+            if job is None:
+                job = services.store.read(job_id, owner=owner, known_revision=known)
     return job

@@ -16,11 +16,18 @@ class Watch:
     """News of one job."""
 
     def __init__(
-        self, job_id: str, *, every_change: bool, spec: Spec | None = None, tell: Callable[[], None] | None = None
+        self,
+        job_id: str,
+        *,
+        every_change: bool,
+        known: int | None = None,
+        spec: Spec | None = None,
+        tell: Callable[[], None] | None = None,
     ) -> None:
-        """Keep what is called, in another thread, when there is news; it must not block."""
+        """Keep which revision is no news, and what is called, in another thread, when there is; it must not block."""
         self.job_id = job_id
         self.every_change = every_change
+        self._known = known
         self.spec = spec  # of whoever has it: the end need not be read then
         self.ended = False  # nobody shall wait any more
         # None: the job is gone. Bytes: how it ended, where there is a spec.
@@ -29,6 +36,8 @@ class Watch:
 
     def put(self, news: Job | bytes | End | None) -> None:
         """Have it heard."""
+        if isinstance(news, Job) and news.revision == self._known:
+            return
         self._news.put(news)
         if self._tell is not None:
             self._tell()

@@ -1,7 +1,6 @@
 """Bodies of requests: they are validated with these models, which the OpenAPI document shows."""
 
 import difflib
-import itertools
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeVar, get_args
 
 import orjson
@@ -171,9 +170,10 @@ def parse(model: type[M], raw: Any) -> M:
     """
     if not isinstance(raw, dict):
         raise InvalidRequest("The body must be a JSON object.")
-    unknown = list(itertools.islice((name for name in raw if name not in model.model_fields), MOST_ERRORS))
+    fields = model.model_fields  # which is found anew each time
+    unknown = [name for name in raw if name not in fields]
     if unknown:
-        faults = [_unknown(f"/{escaped(name)}", name, model) for name in unknown]
+        faults = [_unknown(f"/{escaped(name)}", name, model) for name in unknown[:MOST_ERRORS]]
         raise InvalidRequest(faults[0]["message"], errors=faults)
     try:
         return model.model_validate(raw)

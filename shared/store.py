@@ -197,9 +197,23 @@ class JobStore:
         Raises:
             JobNotFound, JobGone, StoreUnavailable
         """
-        entry = self.run(
-            "read", "full" if with_result else "head", owner, job_id, "" if known_revision is None else known_revision
-        )[0]
+        script, arguments = self.reading(job_id, owner=owner, known_revision=known_revision, with_result=with_result)
+        return self.snapshot(job_id, self.connections.script(script, *arguments))
+
+    def reading(
+        self, job_id: str, *, owner: str, known_revision: int | None, with_result: bool = True
+    ) -> tuple[Script, tuple[Any, ...]]:
+        """The script that reads a job, with its arguments; `snapshot` reads what it replies."""
+        what, known = "full" if with_result else "head", "" if known_revision is None else known_revision
+        return self._scripts["read"], (self.keys.base, what, owner, job_id, known)
+
+    def snapshot(self, job_id: str, reply: Sequence[Any]) -> Job | None:
+        """A job, by the reply of the script that read it; None if its revision is still the known one.
+
+        Raises:
+            JobNotFound, JobGone, NewerSchema
+        """
+        entry = reply[0]
         if entry == 0:
             raise JobNotFound(f"There is no job {job_id}.")
         if entry == 1:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 
 from api.front.client import Client
-from api.services import Services
+from api.waiters import Waiters
 from api.watch import Watch
 from shared.job import Spec
 
@@ -34,16 +34,30 @@ class Waiting:
         """Go on after the context."""
         self._is_kept = True
 
-    def watch(self, services: Services, job_id: str, spec: Spec, most: int) -> bool:
-        """Hear of the job from now on; False if as many clients wait already as may.
+    def watch(
+        self,
+        waiters: Waiters,
+        job_id: str,
+        owner: str,
+        most: int,
+        *,
+        known: int | None = None,
+        spec: Spec | None = None,
+    ) -> bool:
+        """Hear of the job from now on; False if as many clients wait already as may. See `Waiters.watch`.
 
         Raises:
             WouldWait
         """
-        watching = services.waiters.watch(job_id, owner=spec.owner, most=most, spec=spec, tell=self._heard)
+        watching = waiters.watch(job_id, owner=owner, most=most, known=known, spec=spec, tell=self._heard)
         self._watch = self._watching.enter_context(watching)
         self._client.on_lost = self.end
         return self._watch is not None
+
+    def knows(self, spec: Spec) -> None:
+        """Of the job, so that its end need not be read."""
+        if self._watch is not None:
+            self._watch.spec = spec
 
     def begin(self, seconds: float, then: Callable[[Watch | None], None]) -> None:
         """Call `then` once, with news or after so many seconds without; not if the client is gone."""

@@ -1,0 +1,147 @@
+"""Looks at jobs, answered by the loop as `api.waiting.see` answers them."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import nullcontext
+from functools import partial
+from typing import Any
+
+from api.front.answers import Answers
+from api.front.client import Client
+from api.front.pipeline import Pipeline
+from api.front.waiting import Waiting
+from api.headers import JsonResponse
+from api.looks import Look
+from api.services import Services
+from api.shortcut import Shortcut, SmallRequest
+from api.watch import Watch
+from shared.connection import WouldWait
+from shared.job import Job, Spec
+
+
+class Looks:
+    """Answers those of one process."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        answers: Answers,
+        shortcut: Shortcut,
+        services: Services,
+        pipeline: Pipeline,
+    ) -> None:
+        self.loop = loop
+        self.answers = answers
+        self.services = services
+        self.pipeline = pipeline
+        self._shortcut = shortcut
+
+    def answer(self, client: Client, asked: SmallRequest) -> bool:
+        """Answer one, now or later; False if a thread has to.
+
+        Raises:
+            WouldWait, and whatever keeps the caller out.
+        """
+        look = self._shortcut.looked(asked)
+        return look is not None and _Looking(self, client, asked, look).begin()
+
+
+class _Looking:
+    """One client's look at a job, on the way to its answer."""
+
+    def __init__(self, looks: Looks, client: Client, asked: SmallRequest, look: Look) -> None:
+        self._looks = looks
+        self._answers = looks.answers
+        self._client = client
+        self._asked = asked
+        self._look = look
+        self._expected = looks.services.waiters.expected
+        self._patience_seconds = looks.services.settings.poll_patience_seconds
+
+    def begin(self) -> bool:
+        if self._was_heard():
+            return True
+        spec, wait = self._awaited(), self._look.wait
+        if wait is None and spec is not None:
+            wait = self._patience_seconds
+        return self._wait(wait, spec) if wait else self._read(self._first)
+
+    def _was_heard(self) -> bool:
+        """Answer with what was heard of a job that this process accepted, if there is something."""
+        look = self._look
+        job = self._expected.take(look.job_id, look.who.owner) if look.known is None else None
+        if job is not None:
+            self._respond(job)
+        return job is not None
+
+    def _awaited(self) -> Spec | None:
+        """The spec of a job whose end will be heard."""
+        look = self._look
+        return self._expected.awaits(look.job_id, look.who.owner) if look.known is None else None
+
+    def _first(self, job: Job | None) -> None:
+        """Go on after it was read without a wait."""
+        wait = self._look.patience(job, self._patience_seconds)
+        if not wait or job is None:
+            self._respond(job)
+        elif not self._wait(wait, job.spec):
+            raise WouldWait
+
+    def _wait(self, seconds: float, spec: Spec | None) -> bool:
+        look = self._look
+        with Waiting(self._looks.loop, self._client) as waiting:
+            waiters, who = self._looks.services.waiters, look.who
+            if not waiting.watch(waiters, look.job_id, who.owner, who.limits.waiters, known=look.known, spec=spec):
+                return self._read(self._respond)
+            # Of what was heard before, the watch hears nothing.
+            if self._was_heard():
+                return True
+            if self._awaited() is None:
+                return self._read(partial(self._watched, waiting, seconds), waiting)
+            waiting.begin(seconds, self._answers.guarded(self._client, self._told))
+        return True
+
+    def _watched(self, waiting: Waiting, seconds: float, job: Job | None) -> None:
+        """Go on after it was read, now that the watch has begun."""
+        if job is not None and (job.done or self._look.known is not None):
+            self._respond(job)
+            return
+        if job is not None:
+            waiting.knows(job.spec)
+        waiting.begin(seconds, self._answers.guarded(self._client, self._told))
+
+    def _told(self, client: Client, watch: Watch | None) -> None:
+        def read() -> None:
+            if not self._read(self._respond):
+                self._answers.in_thread(client, self._asked.environ)
+
+        self._answers.told(client, self._asked, watch, self._response, read)
+
+    def _read(self, then: Callable[[Job | None], None], waiting: Waiting | None = None) -> bool:
+        """Read the job, and call `then` with it, or with None if it is as it was known; False: there is no way now."""
+        look, looks = self._look, self._looks
+        script, arguments = looks.services.store.reading(look.job_id, owner=look.who.owner, known_revision=look.known)
+        told = self._answers.guarded(self._client, partial(self._replied, then, waiting))
+        is_sent = looks.pipeline.send(script, arguments, told)
+        if is_sent and waiting is not None:
+            waiting.keep()
+        return is_sent
+
+    def _replied(self, then: Callable[[Job | None], None], waiting: Waiting | None, client: Client, reply: Any) -> None:
+        with nullcontext() if waiting is None else waiting:
+            try:
+                if reply is None:
+                    raise WouldWait
+                then(self._looks.services.store.snapshot(self._look.job_id, reply))
+            except WouldWait:
+                self._answers.in_thread(client, self._asked.environ)
+            except Exception as error:  # noqa: BLE001  # Flask answers it
+                self._answers.fail(client, self._asked, error)
+
+    def _response(self, job: Job | None) -> JsonResponse:
+        if job is not None and job.done:
+            self._expected.forget((job.id,))
+        return self._look.response(job)
+
+    def _respond(self, job: Job | None) -> None:
+        self._answers.respond(self._client, self._asked, self._response(job))

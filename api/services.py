@@ -66,7 +66,12 @@ def build_services(settings: Settings) -> Services:
     keys = Keys(settings.redis_prefix)
     storage = Storage.of(settings)
     store = JobStore(connections, settings)
-    waiters = Waiters(store, most=settings.max_waiters, most_streams=settings.max_event_streams)
+    waiters = Waiters(
+        store,
+        most=settings.max_waiters,
+        most_threads=settings.max_waiting_threads,
+        most_streams=settings.max_event_streams,
+    )
     stopping = Stopping(waiters.end)
     return Services(
         settings=settings,

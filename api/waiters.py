@@ -42,10 +42,11 @@ class Waiters:
     read and not one for each client.
     """
 
-    def __init__(self, store: JobStore, *, most: int, most_streams: int) -> None:
+    def __init__(self, store: JobStore, *, most: int, most_threads: int, most_streams: int) -> None:
         self.expected = Expectations()
         self._store = store
         self._places = threading.BoundedSemaphore(most)
+        self._threads_places = threading.BoundedSemaphore(most_threads)
         self._streams = threading.BoundedSemaphore(most_streams)
         self._owners, self._owners_streams = OwnersPlaces(), OwnersPlaces()
         self._watches: dict[str, list[Watch]] = {}
@@ -68,6 +69,7 @@ class Waiters:
     ) -> Iterator[Watch | None]:
         """Hear how a job ends; None if as many clients wait already as may, or none may any more.
 
+        A client with `tell` waits without a thread, of which there may be many more.
         `most`: of the owner's clients (0: any number). `known`: a revision, to hear of each other one instead.
         `spec`: of the job, if it is known. `tell`: see Watch.
         """
@@ -75,14 +77,15 @@ class Waiters:
             yield None
             return
         try:
-            if not self._places.acquire(blocking=False):
+            places = self._threads_places if tell is None else self._places
+            if not places.acquire(blocking=False):
                 yield None
                 return
             try:
                 with self._registered(job_id, known is not None, known=known, spec=spec, tell=tell) as watch:
                     yield watch
             finally:
-                self._places.release()
+                places.release()
         finally:
             self._owners.give_back(owner)
 

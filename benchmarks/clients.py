@@ -250,7 +250,7 @@ def settings_for(clients: int, processes: int) -> dict[str, int]:
     """With which each API process would take all of them: which one a connection comes to is chance."""
     return {
         "api_processes": processes,
-        "api_threads": 2 * clients + MORE_THREADS,
+        "api_threads": clients + MORE_THREADS,
         "max_waiters": clients,
         "max_event_streams": clients,
         "max_wait_seconds": round(2 * LONGEST_SECONDS),

@@ -117,14 +117,21 @@ class Settings(BaseModel):
     api_processes: Count = Field(2, description="Processes of the API.")
     api_threads: Annotated[int, Field(ge=6)] = Field(
         128,
-        description="Threads of one API process. Each waiting client, event stream, upload and download holds one, and "
-        "each body that comes, so there must be more than max_waiters, max_event_streams, max_bodies, max_uploads and "
-        "max_downloads together: then other requests are always answered.",
+        description="Threads of one API process; as many again may serve its event loop. Each event stream, upload and "
+        "download holds one, each body that comes, and some waiting clients, so there must be more than "
+        "max_waiting_threads, max_event_streams, max_bodies, max_uploads and max_downloads together: then other "
+        "requests are always answered.",
     )
     max_waiters: Count = Field(
+        1000,
+        description="Clients that wait for a job at one API process (`Prefer: wait`, and polls that wait a moment) and "
+        "hold no thread; past it the answer is the job as it is.",
+    )
+    max_waiting_threads: Count = Field(
         40,
-        description="Waiting clients (`Prefer: wait`, and polls that wait a moment) of one API process; past it the "
-        "answer is the job as it is.",
+        description="Clients that wait for a job at one API process and hold a thread: at `/predict` and the doors of "
+        "other protocols, and all of them where tracing or CORS is on, or elsewhere than on Linux; past it the answer "
+        "is the job as it is.",
     )
     max_event_streams: Count = Field(
         16,
@@ -547,7 +554,7 @@ class Settings(BaseModel):
                 f"{PREFIX}TRACING=true needs packages that are not installed: `make tracing` installs them, "
                 "or pip install --requirement requirements-tracing.txt"
             )
-        holders = ("max_waiters", "max_event_streams", "max_bodies", "max_uploads", "max_downloads")
+        holders = ("max_waiting_threads", "max_event_streams", "max_bodies", "max_uploads", "max_downloads")
         numbers = [getattr(self, name) for name in holders]
         if sum(numbers) >= self.api_threads:
             raise BadSetting(

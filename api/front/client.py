@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-# Connections that one API process keeps open beside those that its threads serve, and as many may be granian's. One
-# more waits, unanswered, until another ends.
+# Connections that one API process keeps open beside those that its threads serve and those that wait for a job, and as
+# many may be granian's. One more waits, unanswered, until another ends.
 IDLE_CONNECTIONS: Final = 1024
 # So many wait; what comes then is hung up on.
 MOST_HELD: Final = 128

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import resource
 import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -45,7 +44,7 @@ class Front:
         self._is_over = False
         self._thread = threading.Thread(target=self._run, name="front", daemon=True)
         self.address = address
-        self.clients = Clients(self._settings.api_threads + IDLE_CONNECTIONS)
+        self.clients = Clients(self._settings.api_threads + self._settings.max_waiters + IDLE_CONNECTIONS)
 
     def start(self) -> None:
         """Begin."""
@@ -76,7 +75,6 @@ class Front:
     async def _serve(self) -> None:
         services, settings = self._services, self._settings
         loop = self._loop = asyncio.get_running_loop()
-        raise_file_limit()
         services.connections.never_wait()
         with ThreadPoolExecutor(settings.api_threads, thread_name_prefix="front") as threads:
             pipeline = Pipeline(services.connections, loop, threads, settings.redis_timeout_seconds)
@@ -146,10 +144,3 @@ def public_socket(host: str, port: int) -> socket.socket:
         reuse_port=True,
         dualstack_ipv6=is_v6 and socket.has_dualstack_ipv6(),
     )
-
-
-def raise_file_limit() -> None:
-    """A connection that is passed on to granian is three open files; many systems allow 1,024 unless asked for more."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -55,9 +55,9 @@ class Submits:
         job = draft.first
         waiters = self._services.waiters
         with Waiting(self._loop, client) as waiting:
-            if wait and not waiting.watch(waiters, job.id, job.spec.owner, job.limits.waiters, spec=job.spec):
-                return False
-            if wait is None:
+            if wait:  # if there is no place to wait at, the answer is the job as it is
+                waiting.watch(waiters, job.id, job.spec.owner, job.limits.waiters, spec=job.spec)
+            elif wait is None:
                 waiters.expect(job)
             script, arguments = self._services.store.submission(job)
             told = self._answers.guarded(client, self._stored, asked, draft, wait, waiting)
@@ -87,7 +87,7 @@ class Submits:
             if accepted.ring:
                 self._threads.submit(ring, self._services, job.queue)
             made = partial(accepted_response, wait=wait)
-            if not wait:
+            if not wait or not waiting.is_watching:
                 self._answers.respond(client, asked, made(queued(job, accepted)))
                 return
 

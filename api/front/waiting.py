@@ -54,6 +54,11 @@ class Waiting:
         self._client.on_lost = self.end
         return self._watch is not None
 
+    @property
+    def is_watching(self) -> bool:
+        """Whether it hears of the job."""
+        return self._watch is not None
+
     def knows(self, spec: Spec) -> None:
         """Of the job, so that its end need not be read."""
         if self._watch is not None:

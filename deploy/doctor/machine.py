@@ -81,19 +81,20 @@ def _there(folder: Path) -> Path:
 
 
 def open_files(settings: Settings) -> Iterator[Finding]:
-    """Whether a process that is started like this one may hold as many as an API process does."""
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    needed = FILES_OF_A_THREAD * settings.api_threads + OTHER_FILES
-    if soft == resource.RLIM_INFINITY:
+    """Whether a process that is started like this one may hold as many as an API process does, which asks for all."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = FILES_OF_A_THREAD * settings.api_threads + settings.max_waiters + OTHER_FILES
+    if most == resource.RLIM_INFINITY:
         yield ok("open files", "without a limit")
-    elif soft < needed:
+    elif most < needed:
         yield warning(
             "open files",
-            f"{soft} a process, and an API process with FORETELL_API_THREADS={settings.api_threads} may need {needed}",
-            f"ulimit -n {needed} before the start (systemd: LimitNOFILE), or fewer threads",
+            f"{most} a process, and an API process with FORETELL_API_THREADS={settings.api_threads} and "
+            f"FORETELL_MAX_WAITERS={settings.max_waiters} may need {needed}",
+            f"ulimit -n {needed} before the start (systemd: LimitNOFILE), or fewer threads and waiters",
         )
     else:
-        yield ok("open files", f"{soft} a process; an API process may need {needed}")
+        yield ok("open files", f"{most} a process; an API process may need {needed}")
 
 
 def access(settings: Settings) -> Iterator[Finding]:

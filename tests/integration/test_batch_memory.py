@@ -18,7 +18,8 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="Only Linux limi
 MIB = 2**20
 # A thread's stack counts as its memory, also while it is not used.
 FEW_THREADS = {
-    "api_threads": 12, "max_waiters": 2, "max_event_streams": 2, "max_bodies": 2, "max_uploads": 2, "max_downloads": 2,
+    "api_threads": 12, "max_waiting_threads": 2, "max_event_streams": 2, "max_bodies": 2, "max_uploads": 2,
+    "max_downloads": 2,
 }  # fmt: skip
 HEAD = b"id,note,x\n"
 NOTE = b"n" * 500

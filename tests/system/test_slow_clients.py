@@ -85,8 +85,8 @@ def one_process() -> Iterator[Service]:
     """A service whose API has 64 threads."""
     with short_folder() as folder:
         settings = quick_settings(
-            folder / "var", **QUICK, api_processes=1, api_threads=64, max_waiters=8, max_event_streams=4, max_bodies=10,
-            max_uploads=30, max_downloads=8, stuck_client_seconds=3,
+            folder / "var", **QUICK, api_processes=1, api_threads=64, max_waiting_threads=8, max_event_streams=4,
+            max_bodies=10, max_uploads=30, max_downloads=8, stuck_client_seconds=3,
         )  # fmt: skip
         service = Service(settings)
         yield service

@@ -62,7 +62,7 @@ REFUSALS = {
     "a-value-of-the-wrong-type": Refusal(environment=fixed(PORT="high"), words=named("FORETELL_PORT", "high")),
     "a-value-out-of-range": Refusal(environment=fixed(WORKERS="0"), words=named("FORETELL_WORKERS", "0")),
     "values-that-do-not-go-together": Refusal(
-        environment=fixed(API_THREADS="10"), words=named("FORETELL_API_THREADS", "FORETELL_MAX_WAITERS")
+        environment=fixed(API_THREADS="10"), words=named("FORETELL_API_THREADS", "FORETELL_MAX_WAITING_THREADS")
     ),
     "an-unknown-command": Refusal(environment=fixed(), words=named("serve", "run"), arguments=("serve",)),
     "a-worker-of-an-unknown-queue": Refusal(

@@ -114,7 +114,7 @@ def test_a_refused_redis_url_is_not_shown_with_its_password() -> None:
     [
         pytest.param(
             {"FORETELL_API_THREADS": "108"},
-            "FORETELL_API_THREADS=108 must be more than FORETELL_MAX_WAITERS + FORETELL_MAX_EVENT_STREAMS + "
+            "FORETELL_API_THREADS=108 must be more than FORETELL_MAX_WAITING_THREADS + FORETELL_MAX_EVENT_STREAMS + "
             "FORETELL_MAX_BODIES + FORETELL_MAX_UPLOADS + FORETELL_MAX_DOWNLOADS (40 + 16 + 12 + 20 + 20)",
             id="slow-clients-could-take-every-thread",
         ),

@@ -8,6 +8,7 @@ import pytest
 
 from tests.integration.apis import must_pull, online_work
 from tests.integration.front.clients import Connection, Running, do_all, heard, raw, signed, submit
+from tests.integration.test_shortcut import ROWS
 from tests.processes import RedisServer
 from tests.wait import until
 from worker.online import OnlineWork
@@ -168,6 +169,21 @@ def test_a_look_that_finds_no_place_to_wait_at_is_answered_at_once(start: Callab
     answer = client.ask(raw("GET", place, b"", "Prefer: wait=20"))
 
     assert (answer.status, answer.json["status"]) == (200, "queued")
+
+
+def test_more_clients_than_threads_may_wait(start: Callable[..., Running]) -> None:
+    running = start(max_waiting_threads=1)
+    work = online_work(running.api)
+    do_all(work)
+    place = running.connect().ask(submit()).fields["location"]
+    clients = [running.connect() for _ in range(50)]
+    for number, client in enumerate(clients):
+        client.send(raw("GET", place, b"", "Prefer: wait=20") if number % 2 else submit(ROWS, "Prefer: wait=20"))
+    until(lambda: running.api.services.waiters.waiting("default") == 50, what="they wait")
+
+    do_all(work)
+
+    assert {client.answer().json["status"] for client in clients} == {"succeeded"}
 
 
 def test_a_client_that_hangs_up_on_a_look_gives_its_place_back(running: Running) -> None:

@@ -90,6 +90,7 @@ def test_who_finds_no_place_to_wait_at_is_given_the_job(start: Callable[..., Run
     answer = other.ask(submit(ROWS, "Prefer: wait=20"))
 
     assert (answer.status, answer.json["status"]) == (202, "queued")
+    assert other.ask(submit()).status == 202
 
 
 def test_a_job_that_is_deleted_while_a_client_waits_is_gone(running: Running) -> None:

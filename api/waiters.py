@@ -16,6 +16,7 @@ from api.expected import Expectations
 from api.places import OwnersPlaces
 from api.watch import Watch
 from shared.announcement import load_announcement
+from shared.connection import Argument
 from shared.errors import LimitReached, StoreUnavailable, TooManyStreams
 from shared.job import Spec
 from shared.owner import DEFAULT_OWNER
@@ -32,6 +33,8 @@ TURN_SECONDS: Final = 1.0
 AGAIN_SECONDS: Final = 0.2
 # How long a sign stands that announcements are of use; they are made only under it.
 SIGN_SECONDS: Final = 10
+# Sends commands to Redis, before whatever the same client sends after; calls the function when all are done.
+Send = Callable[[Sequence[tuple[Argument, ...]], Callable[[], None]], None]
 NOTHING_TOLD: Final[Mapping[str, bytes]] = {}
 
 
@@ -66,10 +69,11 @@ class Waiters:
         known: int | None = None,
         spec: Spec | None = None,
         tell: Callable[[], None] | None = None,
+        send: Send | None = None,
     ) -> Iterator[Watch | None]:
         """Hear how a job ends; None if as many clients wait already as may, or none may any more.
 
-        A client with `tell` waits without a thread, of which there may be many more.
+        A client with `tell` and `send` waits without a thread, of which there may be many more.
         `most`: of the owner's clients (0: any number). `known`: a revision, to hear of each other one instead.
         `spec`: of the job, if it is known. `tell`: see Watch.
         """
@@ -82,12 +86,16 @@ class Waiters:
                 yield None
                 return
             try:
-                with self._registered(job_id, known is not None, known=known, spec=spec, tell=tell) as watch:
+                with self._registered(job_id, known is not None, known=known, spec=spec, tell=tell, send=send) as watch:
                     yield watch
             finally:
                 places.release()
         finally:
             self._owners.give_back(owner)
+
+    def is_told(self, *, every_change: bool = False) -> bool:
+        """Whether the ends of jobs are announced for sure, or every change is."""
+        return time.monotonic() - (self._followed if every_change else self._heard) <= SIGN_SECONDS / 2
 
     def expect(self, accepted: Submission) -> None:
         """Keep the end of a job that was accepted just now for whoever looks at it first: see `expected`."""
@@ -149,6 +157,7 @@ class Waiters:
         known: int | None = None,
         spec: Spec | None = None,
         tell: Callable[[], None] | None = None,
+        send: Send | None = None,
     ) -> Iterator[Watch]:
         self._start()
         watch = Watch(job_id, every_change=every_change, known=known, spec=spec, tell=tell)
@@ -157,10 +166,9 @@ class Waiters:
             if self._ended:
                 watch.end()
         try:
-            signed = self._followed if every_change else self._heard
-            if time.monotonic() - signed > SIGN_SECONDS / 2:
+            if not self.is_told(every_change=every_change):
                 with contextlib.nullcontext() if must_sign else contextlib.suppress(StoreUnavailable):
-                    self._raise_signs(every_change)
+                    self._raise_signs(every_change, send)
             yield watch
         finally:
             with self._lock:
@@ -229,19 +237,27 @@ class Waiters:
             if waiting:
                 self._raise_signs(following)
 
-    def _raise_signs(self, following: bool) -> None:
-        keys, client = self._store.keys, self._store.connections.client
-        try:
-            client.set(keys.awaited, 1, ex=SIGN_SECONDS)
+    def _raise_signs(self, following: bool, send: Send | None = None) -> None:
+        keys = self._store.keys
+        began = time.monotonic()
+        commands = [("SET", key, 1, "EX", SIGN_SECONDS) for key in (keys.awaited, *([keys.followed] * following))]
+
+        def raised() -> None:
+            self._heard = began
             if following:
-                client.set(keys.followed, 1, ex=SIGN_SECONDS)
+                self._followed = began
+
+        if send is not None:
+            send(commands, raised)
+            return
+        try:
+            for command in commands:
+                self._store.connections.client.execute_command(*command)
         except OutOfMemoryError:
             return  # nothing is announced then; all watches are read again every few seconds
         except redis.RedisError as error:
             raise StoreUnavailable from error
-        self._heard = time.monotonic()
-        if following:
-            self._followed = self._heard
+        raised()
 
     def _deliver(
         self, ids: Sequence[str] | None, *, every_change: bool, ends: Mapping[str, bytes] = NOTHING_TOLD

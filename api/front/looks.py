@@ -61,10 +61,13 @@ class _Looking:
     def begin(self) -> bool:
         if self._was_heard():
             return True
-        spec, wait = self._awaited(), self._look.wait
-        if wait is None and spec is not None:
-            wait = self._patience_seconds
-        return self._wait(wait, spec) if wait else self._read(self._first)
+        look = self._look
+        if look.wait:
+            return self._wait(look.wait)
+        spec = self._awaited() if look.wait is None and self._patience_seconds else None
+        if spec is not None and self._looks.services.waiters.is_told():
+            return self._wait(self._patience_seconds, spec, reads=False)
+        return self._read(self._first)
 
     def _was_heard(self) -> bool:
         """Answer with what was heard of a job that this process accepted, if there is something."""
@@ -87,16 +90,18 @@ class _Looking:
         elif not self._wait(wait, job.spec):
             raise WouldWait
 
-    def _wait(self, seconds: float, spec: Spec | None) -> bool:
-        look = self._look
-        with Waiting(self._looks.loop, self._client) as waiting:
-            waiters, who = self._looks.services.waiters, look.who
-            if not waiting.watch(waiters, look.job_id, who.owner, who.limits.waiters, known=look.known, spec=spec):
+    def _wait(self, seconds: float, spec: Spec | None = None, *, reads: bool = True) -> bool:
+        """Hear of the job from now on. Unless it `reads`, a moment may be lost to a job that has ended before."""
+        look, looks = self._look, self._looks
+        waiters, send = looks.services.waiters, looks.pipeline.send_all
+        owner, most = look.who.owner, look.who.limits.waiters
+        with Waiting(looks.loop, self._client) as waiting:
+            if not waiting.watch(waiters, send, look.job_id, owner, most, known=look.known, spec=spec):
                 return self._read(self._respond)
             # Of what was heard before, the watch hears nothing.
             if self._was_heard():
                 return True
-            if self._awaited() is None:
+            if reads or self._awaited() is None:
                 return self._read(partial(self._watched, waiting, seconds), waiting)
             waiting.begin(seconds, self._answers.guarded(self._client, self._told))
         return True

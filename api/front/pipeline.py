@@ -5,7 +5,7 @@ import socket
 import ssl
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from typing import Any, Final, cast
 
@@ -13,7 +13,7 @@ import hiredis
 import structlog
 from redis.exceptions import RedisError
 
-from shared.connection import Argument, Connections, pack
+from shared.connection import Argument, Connections, WouldWait, pack
 from shared.meter import METER
 from shared.script import Script
 
@@ -26,7 +26,7 @@ NO_PRIMARY: Final = ("READONLY", "MASTERDOWN")
 
 
 class Pipeline(asyncio.Protocol):
-    """Sends scripts. What is not answered may have run all the same: whoever sent it runs it again elsewhere.
+    """Sends scripts and commands. What is not answered may have run all the same: who sent it runs it again elsewhere.
 
     Who is told must not raise.
     """
@@ -70,9 +70,30 @@ class Pipeline(asyncio.Protocol):
 
         False: there is no connection, and nothing was sent.
         """
+        return self._send("EVALSHA", script.digest, "1", *arguments, told=told)
+
+    def send_all(self, commands: Sequence[tuple[Argument, ...]], done: Callable[[], None]) -> None:
+        """Run commands that may be refused; `done` is called if none is.
+
+        Raises:
+            WouldWait: there is no connection.
+        """
+        left = len(commands)
+
+        def told(reply: Any) -> None:
+            nonlocal left
+            left -= reply is not None
+            if not left:
+                done()
+
+        for command in commands:
+            if not self._send(*command, told=told):
+                raise WouldWait
+
+    def _send(self, *command: Argument, told: Callable[[Any], None]) -> bool:
         if self._transport is None:
             return False
-        self._transport.write(pack("EVALSHA", script.digest, "1", *arguments))
+        self._transport.write(pack(*command))
         self._sent.append((time.perf_counter_ns(), told))
         if self._timer is None:
             self._timer = self._loop.call_later(self._timeout_seconds, self._look_at_clock)

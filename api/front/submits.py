@@ -56,7 +56,8 @@ class Submits:
         waiters = self._services.waiters
         with Waiting(self._loop, client) as waiting:
             if wait:  # if there is no place to wait at, the answer is the job as it is
-                waiting.watch(waiters, job.id, job.spec.owner, job.limits.waiters, spec=job.spec)
+                send = self._pipeline.send_all
+                waiting.watch(waiters, send, job.id, job.spec.owner, job.limits.waiters, spec=job.spec)
             elif wait is None:
                 waiters.expect(job)
             script, arguments = self._services.store.submission(job)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 
 from api.front.client import Client
-from api.waiters import Waiters
+from api.waiters import Send, Waiters
 from api.watch import Watch
 from shared.job import Spec
 
@@ -37,6 +37,7 @@ class Waiting:
     def watch(
         self,
         waiters: Waiters,
+        send: Send,
         job_id: str,
         owner: str,
         most: int,
@@ -49,7 +50,7 @@ class Waiting:
         Raises:
             WouldWait
         """
-        watching = waiters.watch(job_id, owner=owner, most=most, known=known, spec=spec, tell=self._heard)
+        watching = waiters.watch(job_id, owner=owner, most=most, known=known, spec=spec, tell=self._heard, send=send)
         self._watch = self._watching.enter_context(watching)
         self._client.on_lost = self.end
         return self._watch is not None

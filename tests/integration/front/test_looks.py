@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from api.waiters import Waiters
 from tests.integration.apis import must_pull, online_work
 from tests.integration.front.clients import Connection, Running, do_all, heard, raw, signed, submit
 from tests.integration.test_shortcut import ROWS
@@ -123,16 +124,33 @@ def test_a_look_that_waits_hears_of_a_job_that_was_done_before(running: Running,
     ] * 2
 
 
+def test_a_look_that_waits_reads_of_an_end_that_was_not_announced(
+    running: Running, work: OnlineWork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = running.api.services.store
+    monkeypatch.setattr(Waiters, "_be_heard", lambda waiters: None)
+    monkeypatch.setattr("api.waiters.READ_ALL_SECONDS", 3600.0)
+    monkeypatch.setattr("api.expected.KEPT_SECONDS", 60.0)
+    client = running.connect()
+    store.connections.client.delete(store.keys.awaited)
+    accepted = client.ask(submit())
+    do_all(work)
+    assert running.api.services.waiters.expected.awaits(accepted.json["id"], "default") is not None
+
+    client.send(raw("GET", accepted.fields["location"], b"", "Prefer: wait=60"))
+
+    assert client.answer().json["status"] == "succeeded"  # and not only after 60 s, for which nobody waits here
+
+
 def test_a_look_waits_for_another_revision(running: Running, work: OnlineWork, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("api.waiters.READ_ALL_SECONDS", 0.0)  # after which all that is known is told once more
     monkeypatch.setattr("api.waiters.TURN_SECONDS", 0.05)
     client, other = running.connect(), running.connect()
     queued = client.ask(submit())
     place, fields = queued.fields["location"], ("Prefer: wait=20", f'If-None-Match: "{queued.json["revision"]}"')
-    # For every change another sign is wanted, which may have to be raised: that is a thread's.
+    running.in_threads.clear()
     other.send(raw("GET", place, b"", *fields))
     until(lambda: running.api.services.waiters.waiting("default") == 1, what="the other waits")
-    running.in_threads.clear()
 
     client.send(raw("GET", place, b"", *fields))
     until(lambda: running.api.services.waiters.waiting("default") == 2, what="it waits")

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
 JOB: Final = re.compile(r"/jobs/([0-9a-f-]{36})")
 LENGTH: Final = re.compile(r"[0-9]{1,18}")
-# With none of these a job is looked at as it is.
-PLAIN: Final = frozenset({"HTTP_PREFER", "HTTP_IF_NONE_MATCH"})
+# Without these a job is looked at as it is.
+CONDITIONS: Final = frozenset({"HTTP_PREFER", "HTTP_IF_NONE_MATCH"})
 # With these a body is not simply what was sent, or of no known length.
 CODED: Final = frozenset({"HTTP_CONTENT_ENCODING", "HTTP_TRANSFER_ENCODING"})
 # What browsers are told of a document that has a tag, and of one that they have.
@@ -118,7 +118,7 @@ class Shortcut:
             return None
         environ = request.environ
         job_id = environ["PATH_INFO"][len("/jobs/") :]
-        if PLAIN.isdisjoint(environ):
+        if CONDITIONS.isdisjoint(environ):
             return Look(job_id=job_id, who=who, known=None, wait=None)
         return look_of(request, job_id, who, self._longest_wait)
 

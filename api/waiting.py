@@ -92,7 +92,7 @@ def see(services: Services, look: Look) -> Job | None:
     """The job as it is, or as it is once `look` has waited; None if it is still the known one.
 
     Raises:
-        JobNotFound, JobGone, StoreUnavailable
+        JobNotFound, JobGone, NewerSchema, StoreUnavailable
     """
     expected, owner = services.waiters.expected, look.who.owner
     if look.known is None and (heard := expected.take(look.job_id, owner)) is not None:

@@ -27,7 +27,7 @@ class Watch:
         """Keep which revision is no news, and what is called, in another thread, when there is; it must not block."""
         self.job_id = job_id
         self.every_change = every_change
-        self._known = known
+        self.known = known
         self.spec = spec  # of whoever has it: the end need not be read then
         self.ended = False  # nobody shall wait any more
         # None: the job is gone. Bytes: how it ended, where there is a spec.
@@ -36,7 +36,7 @@ class Watch:
 
     def put(self, news: Job | bytes | End | None) -> None:
         """Have it heard."""
-        if isinstance(news, Job) and news.revision == self._known:
+        if isinstance(news, Job) and news.revision == self.known:
             return
         self._news.put(news)
         if self._tell is not None:

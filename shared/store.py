@@ -1,6 +1,6 @@
 """The job store: every change of a job is one Lua script in Redis, so that it happens whole or not at all."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -54,6 +54,7 @@ SCRIPTS: Final = (
 # Entries of the list that one request looks at for a filter, while Redis does nothing else: 3 us each.
 LIST_SCAN: Final = 1000
 SWEEP_PAGE: Final = 1000
+NOTHING_KNOWN: Final[Mapping[str, int]] = {}
 
 
 class JobStore:
@@ -195,7 +196,7 @@ class JobStore:
         """A snapshot of a job of an owner, in one round trip; None if `known_revision` is still the newest.
 
         Raises:
-            JobNotFound, JobGone, StoreUnavailable
+            JobNotFound, JobGone, NewerSchema, StoreUnavailable
         """
         script, arguments = self.reading(job_id, owner=owner, known_revision=known_revision, with_result=with_result)
         return self.snapshot(job_id, self.connections.script(script, *arguments))
@@ -221,21 +222,28 @@ class JobStore:
         return None if len(entry) == 1 else load_job(entry)
 
     def read_many(
-        self, job_ids: Sequence[str], *, with_result: bool = False, skip_newer: bool = False
+        self,
+        job_ids: Sequence[str],
+        *,
+        with_result: bool = False,
+        skip_newer: bool = False,
+        known: Mapping[str, int] = NOTHING_KNOWN,
     ) -> dict[str, Job | None]:
         """Snapshots of several jobs, whoever's they are, in one round trip; None for one that is unknown or gone.
 
-        `skip_newer`: leave out those of a newer schema.
+        `skip_newer`: leave out those of a newer schema. `known`: leave out those that still have this revision, by id.
 
         Raises:
             NewerSchema, StoreUnavailable
         """
         if not job_ids:
             return {}
-        arguments = [argument for job_id in job_ids for argument in (job_id, "")]
+        arguments = [argument for job_id in job_ids for argument in (job_id, known.get(job_id, ""))]
         entries = self.run("read", "full" if with_result else "head", "", *arguments)
         jobs: dict[str, Job | None] = {}
         for job_id, entry in zip(job_ids, entries, strict=True):
+            if entry not in (0, 1) and len(entry) == 1:
+                continue
             try:
                 jobs[job_id] = None if entry in (0, 1) else load_job(entry)
             except NewerSchema:

@@ -22,7 +22,7 @@ log = structlog.get_logger()
 
 
 class Answers:
-    """Of one process."""
+    """Those that one process gives."""
 
     def __init__(
         self,
@@ -40,7 +40,7 @@ class Answers:
         """Answer now."""
         client.respond(*self._shortcut.complete(response, asked).sent())
 
-    def told(
+    def answer_news(
         self,
         client: Client,
         asked: SmallRequest,
@@ -51,13 +51,13 @@ class Answers:
         """Answer with what is heard of a job; if that is nothing, do `otherwise`."""
         try:
             job = None if watch is None else watch.next(0)
+            if job is not None:
+                self.respond(client, asked, made(job))
+                return
         except Exception as error:  # noqa: BLE001  # Flask answers it
             self.fail(client, asked, error)
             return
-        if job is None:
-            otherwise()
-        else:
-            self.respond(client, asked, made(job))
+        otherwise()
 
     def guarded(self, client: Client, work: Callable[..., None], *arguments: Any) -> Callable[[Any], None]:
         """Call it with the client, these, and one more; if it fails, the client is hung up on instead of forgotten."""

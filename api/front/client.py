@@ -54,10 +54,13 @@ class Client(asyncio.Protocol):
         self._has_ended = False  # the client sends no more
         self._transport: asyncio.Transport
         self._tunnel: Tunnel | None = None
-        self._quiet_since = loop.time()
+        self._quiet_since = self._taken_at = loop.time()
+        self._unsent_bytes = 0  # at that time, if it takes no more
         self.phase = Phase.READING
         self.full = False  # it takes no more for the moment
-        self.on_lost: Callable[[], None] | None = None  # called when it is gone, for who answers
+        # For who answers: called when it is gone, and when it sends no more.
+        self.on_lost: Callable[[], None] | None = None
+        self.on_eof: Callable[[], None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """It is open."""
@@ -149,8 +152,13 @@ class Client(asyncio.Protocol):
         """Whether something is still to be sent, or its sending awaited."""
         return self._transport.get_write_buffer_size() > 0
 
-    def look_after(self, now: float, *, idle_seconds: float, patience_seconds: float) -> None:
-        """End it if it is idle, and hand it over if a request comes too slowly."""
+    def look_after(self, now: float, *, idle_seconds: float, patience_seconds: float, stuck_seconds: float) -> None:
+        """End it if it is idle or takes nothing of its answers, and hand it over if a request comes too slowly."""
+        unsent_bytes = self._transport.get_write_buffer_size()
+        if not self.full or unsent_bytes != self._unsent_bytes:
+            self._unsent_bytes, self._taken_at = unsent_bytes, now
+        elif self.phase is not Phase.TUNNEL and now - self._taken_at > stuck_seconds:
+            self.abort()
         if self.phase is not Phase.READING or self.full:
             return
         quiet_seconds = now - self._quiet_since
@@ -213,6 +221,8 @@ class Client(asyncio.Protocol):
                 self._tunnel.end()
                 return True
             case Phase.BUSY:
+                if self.on_eof is not None:
+                    self.on_eof()
                 return True
             case Phase.READING if self.full:
                 return True

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -14,6 +15,7 @@ from api.headers import JsonResponse
 from api.looks import Look
 from api.services import Services
 from api.shortcut import Shortcut, SmallRequest
+from api.waiting import see
 from api.watch import Watch
 from shared.connection import WouldWait
 from shared.job import Job, Spec
@@ -93,34 +95,36 @@ class _Looking:
     def _wait(self, seconds: float, spec: Spec | None = None, *, reads: bool = True) -> bool:
         """Hear of the job from now on. Unless it `reads`, a moment may be lost to a job that has ended before."""
         look, looks = self._look, self._looks
-        waiters, send = looks.services.waiters, looks.pipeline.send_all
         owner, most = look.who.owner, look.who.limits.waiters
-        with Waiting(looks.loop, self._client) as waiting:
-            if not waiting.watch(waiters, send, look.job_id, owner, most, known=look.known, spec=spec):
+        until = looks.loop.time() + seconds
+        with Waiting(looks.loop, self._client, looks.services.waiters, looks.pipeline.send_all) as waiting:
+            if not waiting.watch(look.job_id, owner, most, known=look.known, spec=spec):
                 return self._read(self._respond)
             # Of what was heard before, the watch hears nothing.
             if self._was_heard():
                 return True
             if reads or self._awaited() is None:
-                return self._read(partial(self._watched, waiting, seconds), waiting)
-            waiting.begin(seconds, self._answers.guarded(self._client, self._told))
+                return self._read(partial(self._watched, waiting, until), waiting)
+            waiting.begin(until, self._answers.guarded(self._client, self._told))
         return True
 
-    def _watched(self, waiting: Waiting, seconds: float, job: Job | None) -> None:
+    def _watched(self, waiting: Waiting, until: float, job: Job | None) -> None:
         """Go on after it was read, now that the watch has begun."""
         if job is not None and (job.done or self._look.known is not None):
+            waiting.end()  # the answer may begin the next request, which may want the place
             self._respond(job)
             return
         if job is not None:
             waiting.knows(job.spec)
-        waiting.begin(seconds, self._answers.guarded(self._client, self._told))
+        waiting.begin(until, self._answers.guarded(self._client, self._told))
 
     def _told(self, client: Client, watch: Watch | None) -> None:
         def read() -> None:
             if not self._read(self._respond):
-                self._answers.in_thread(client, self._asked.environ)
+                self._go_on_in_thread()
 
-        self._answers.told(client, self._asked, watch, self._response, read)
+        self._look = replace(self._look, wait=0.0)  # it is over
+        self._answers.answer_news(client, self._asked, watch, self._response, read)
 
     def _read(self, then: Callable[[Job | None], None], waiting: Waiting | None = None) -> bool:
         """Read the job, and call `then` with it, or with None if it is as it was known; False: there is no way now."""
@@ -139,9 +143,17 @@ class _Looking:
                     raise WouldWait
                 then(self._looks.services.store.snapshot(self._look.job_id, reply))
             except WouldWait:
-                self._answers.in_thread(client, self._asked.environ)
+                if waiting is not None:
+                    waiting.end()
+                self._go_on_in_thread()
             except Exception as error:  # noqa: BLE001  # Flask answers it
+                if waiting is not None:
+                    waiting.end()
                 self._answers.fail(client, self._asked, error)
+
+    def _go_on_in_thread(self) -> None:
+        services, look = self._looks.services, self._look
+        self._answers.rest_in_thread(self._client, self._asked, lambda: look.response(see(services, look)))
 
     def _response(self, job: Job | None) -> JsonResponse:
         if job is not None and job.done:

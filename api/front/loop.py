@@ -112,7 +112,12 @@ class Front:
         idle_seconds = IDLE_SECONDS if self._server.is_serving() else 0.0
         for client in self.clients:
             try:
-                client.look_after(now, idle_seconds=idle_seconds, patience_seconds=PATIENCE_SECONDS)
+                client.look_after(
+                    now,
+                    idle_seconds=idle_seconds,
+                    patience_seconds=PATIENCE_SECONDS,
+                    stuck_seconds=self._settings.stuck_client_seconds,
+                )
             except Exception:
                 log.exception("front.failed")
                 client.abort()

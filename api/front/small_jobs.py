@@ -6,10 +6,13 @@ application that granian calls: before anything was changed, or as the rest of w
 
 import asyncio
 from concurrent.futures import Executor
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
+import structlog
+
 from api.front.answers import Answers
-from api.front.client import Client
+from api.front.client import Client, Phase
 from api.front.head import Request, environ_of
 from api.front.looks import Looks
 from api.front.pipeline import Pipeline
@@ -20,6 +23,8 @@ from shared.connection import WouldWait
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
+
+log = structlog.get_logger()
 
 # To check the rows of a larger body takes so long that other clients would notice.
 MOST_BODY_BYTES: Final = 2**13
@@ -38,22 +43,49 @@ class SmallJobs:
         threads: Executor,
     ) -> None:
         self._shortcut = shortcut
+        self._threads = threads
+        self._loop = loop
         self._answers = Answers(loop, application, shortcut, threads)
         self._looks = Looks(loop, self._answers, shortcut, services, pipeline)
         self._submits = Submits(loop, self._answers, shortcut, services, pipeline, threads)
 
     def answer(self, client: Client, request: Request) -> None:
         """Answer a request, now or later."""
-        environ, taken = environ_of(request), False
-        asked = SmallRequest(environ)
+        asked = SmallRequest(environ_of(request))
+        if len(request.body) > MOST_BODY_BYTES or not self._shortcut.takes(asked.environ):
+            self._answers.in_thread(client, asked.environ)
+        elif not self._is_answered(client, asked):
+            # Who asks, or which version is meant, is looked up in a thread, and once; it is remembered for a while.
+            self._threads.submit(self._look_up, client, asked)
+
+    def _is_answered(self, client: Client, asked: SmallRequest) -> bool:
+        """Whether it is, now or later; False if something has to be looked up first."""
+        taken, answers = False, self._looks if asked.environ["REQUEST_METHOD"] == "GET" else self._submits
         try:
-            if len(request.body) <= MOST_BODY_BYTES and self._shortcut.takes(environ):
-                answers = self._looks if request.method == "GET" else self._submits
-                taken = answers.answer(client, asked)
+            taken = answers.answer(client, asked)
         except WouldWait:
-            pass
+            return False
         except Exception as error:  # noqa: BLE001  # Flask answers it
             self._answers.fail(client, asked, error)
-            return
+            return True
         if not taken:
-            self._answers.in_thread(client, environ)
+            self._answers.in_thread(client, asked.environ)
+        return True
+
+    def _look_up(self, client: Client, asked: SmallRequest) -> None:
+        with suppress(Exception):  # as the loop will be told, or another thread
+            if asked.environ["REQUEST_METHOD"] == "GET":
+                self._shortcut.looked(asked)
+            elif (rows := self._shortcut.rows(asked)) is not None:
+                rows[0]()
+        self._loop.call_soon_threadsafe(self._answer_again, client, asked)
+
+    def _answer_again(self, client: Client, asked: SmallRequest) -> None:
+        if client.phase is Phase.ENDING:
+            return  # nothing was done for it yet, and nobody would be told
+        try:
+            if not self._is_answered(client, asked):
+                self._answers.in_thread(client, asked.environ)
+        except Exception:
+            log.exception("front.failed")
+            client.abort()

@@ -54,11 +54,9 @@ class Submits:
         draft = drafted()
         job = draft.first
         waiters = self._services.waiters
-        with Waiting(self._loop, client) as waiting:
-            if wait:  # if there is no place to wait at, the answer is the job as it is
-                send = self._pipeline.send_all
-                waiting.watch(waiters, send, job.id, job.spec.owner, job.limits.waiters, spec=job.spec)
-            elif wait is None:
+        with Waiting(self._loop, client, waiters, self._pipeline.send_all) as waiting:
+            # If there is no place to wait at, the answer is the job as it is.
+            if not wait or not waiting.watch(job.id, job.spec.owner, job.limits.waiters, spec=job.spec):
                 waiters.expect(job)
             script, arguments = self._services.store.submission(job)
             told = self._answers.guarded(client, self._stored, asked, draft, wait, waiting)
@@ -77,10 +75,12 @@ class Submits:
                 accepted = self._accepted(draft, reply)
             except Exception as error:  # noqa: BLE001  # Flask answers it
                 self._expected.forget((job.id,))
+                waiting.end()
                 self._answers.fail(client, asked, error)
                 return
             if accepted is None or not accepted.created:
                 self._expected.forget((job.id,))
+                waiting.end()
                 # If need be once more, under the same id: a submit may safely be repeated.
                 self._answers.rest_in_thread(client, asked, partial(accept, self._services, lambda: draft, wait))
                 return
@@ -96,11 +96,11 @@ class Submits:
                 return made(must_read(self._services, job.id, job.spec.owner))
 
             def awaited(client: Client, watch: Watch | None) -> None:
-                self._answers.told(
+                self._answers.answer_news(
                     client, asked, watch, made, lambda: self._answers.rest_in_thread(client, asked, read)
                 )
 
-            waiting.begin(wait, self._answers.guarded(client, awaited))
+            waiting.begin(self._loop.time() + wait, self._answers.guarded(client, awaited))
 
     def _accepted(self, draft: Draft, reply: Any) -> Accepted | None:
         """What became of the job; None if that is not known, or its alias has moved."""

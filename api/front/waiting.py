@@ -13,14 +13,17 @@ from shared.job import Spec
 class Waiting:
     """One client's. As a context it ends with that, unless it has begun or is to be kept."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, client: Client) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, client: Client, waiters: Waiters, send: Send) -> None:
+        """`send`: see `Waiters.watch`."""
         self._loop = loop
         self._client = client
+        self._waiters = waiters
+        self._send = send
         self._watching = ExitStack()
         self._watch: Watch | None = None
         self._then: Callable[[Watch | None], None] | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._is_kept = self._has_ended = False
+        self._is_kept = self._has_ended = self._hurries = False
 
     def __enter__(self) -> "Waiting":
         self._is_kept = False
@@ -34,25 +37,17 @@ class Waiting:
         """Go on after the context."""
         self._is_kept = True
 
-    def watch(
-        self,
-        waiters: Waiters,
-        send: Send,
-        job_id: str,
-        owner: str,
-        most: int,
-        *,
-        known: int | None = None,
-        spec: Spec | None = None,
-    ) -> bool:
+    def watch(self, job_id: str, owner: str, most: int, *, known: int | None = None, spec: Spec | None = None) -> bool:
         """Hear of the job from now on; False if as many clients wait already as may. See `Waiters.watch`.
 
         Raises:
             WouldWait
         """
-        watching = waiters.watch(job_id, owner=owner, most=most, known=known, spec=spec, tell=self._heard, send=send)
+        watching = self._waiters.watch(
+            job_id, owner=owner, most=most, known=known, spec=spec, tell=self._heard, send=self._send
+        )
         self._watch = self._watching.enter_context(watching)
-        self._client.on_lost = self.end
+        self._client.on_lost, self._client.on_eof = self.end, self._hurry
         return self._watch is not None
 
     @property
@@ -65,23 +60,30 @@ class Waiting:
         if self._watch is not None:
             self._watch.spec = spec
 
-    def begin(self, seconds: float, then: Callable[[Watch | None], None]) -> None:
-        """Call `then` once, with news or after so many seconds without; not if the client is gone."""
+    def begin(self, until: float, then: Callable[[Watch | None], None]) -> None:
+        """Call `then` once, with news or at that time of the loop without; not if the client is gone."""
         if self._has_ended:
             return
         self._is_kept = True
         self._then = then
-        self._timer = self._loop.call_later(seconds, self._finish, None)
+        self._timer = self._loop.call_at(until, self._finish, None)
         self._look()
+        if self._hurries:
+            self._finish(None)
 
     def end(self) -> None:
         """Wait no more."""
         self._has_ended, self._then = True, None
-        if self._client.on_lost == self.end:  # else it is that of a request after this one
-            self._client.on_lost = None
+        if self._client.on_lost == self.end:  # else they are those of a request after this one
+            self._client.on_lost = self._client.on_eof = None
         if self._timer is not None:
             self._timer.cancel()
         self._watching.close()
+
+    def _hurry(self) -> None:
+        """The client sends no more, and is mostly gone: it is answered with what is known."""
+        self._hurries = True
+        self._finish(None)
 
     def _heard(self) -> None:  # in another thread
         self._loop.call_soon_threadsafe(self._look)

@@ -85,6 +85,10 @@ def test_a_client_that_does_not_read_is_not_answered_any_more(
     assert len(open_one._buffer) <= MOST_AHEAD_BYTES + 2**18
     assert open_one._transport.get_write_buffer_size() < 2**20
 
+    impatient = running.api.settings.model_copy(update={"stuck_client_seconds": 0.1})
+    monkeypatch.setattr(running.front, "_settings", impatient)
+    until(lambda: not phases(running), 10, what="it is hung up on")
+
 
 def test_a_client_of_granian_that_does_not_read_is_sent_no_more(running: Running) -> None:
     running.connections.close()

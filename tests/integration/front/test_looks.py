@@ -1,5 +1,6 @@
 """Looks at jobs that the loop answers."""
 
+import socket
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -114,10 +115,12 @@ def test_a_look_that_waits_holds_no_thread(expected: bool, running: Running, wor
 
 
 def test_a_look_that_waits_hears_of_a_job_that_was_done_before(running: Running, work: OnlineWork) -> None:
+    signed(running)
     client = running.connect()
     places = [client.ask(submit()).fields["location"] for _ in range(2)]
     do_all(work)
-    until(lambda: not running.api.services.waiters.expected or heard(running, places[1].rpartition("/")[2]))
+    until(lambda: heard(running, places[1].rpartition("/")[2]), what="it is heard")
+    running.api.services.waiters.expected.forget((places[0].rpartition("/")[2],))
 
     assert [client.ask(raw("GET", place, b"", "Prefer: wait=20")).json["status"] for place in places] == [
         "succeeded"
@@ -142,9 +145,7 @@ def test_a_look_that_waits_reads_of_an_end_that_was_not_announced(
     assert client.answer().json["status"] == "succeeded"  # and not only after 60 s, for which nobody waits here
 
 
-def test_a_look_waits_for_another_revision(running: Running, work: OnlineWork, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("api.waiters.READ_ALL_SECONDS", 0.0)  # after which all that is known is told once more
-    monkeypatch.setattr("api.waiters.TURN_SECONDS", 0.05)
+def test_a_look_waits_for_another_revision(running: Running, work: OnlineWork) -> None:
     client, other = running.connect(), running.connect()
     queued = client.ask(submit())
     place, fields = queued.fields["location"], ("Prefer: wait=20", f'If-None-Match: "{queued.json["revision"]}"')
@@ -154,6 +155,7 @@ def test_a_look_waits_for_another_revision(running: Running, work: OnlineWork, m
 
     client.send(raw("GET", place, b"", *fields))
     until(lambda: running.api.services.waiters.waiting("default") == 2, what="it waits")
+    running.api.services.waiters._deliver(None, every_change=True)  # as it is done every few seconds
     client.socket.settimeout(0.5)
     with pytest.raises(TimeoutError):
         client.socket.recv(1)  # nothing has changed
@@ -170,8 +172,11 @@ def test_a_look_that_has_waited_in_vain(running: Running) -> None:
     queued = client.ask(submit())
     place, revision = queued.fields["location"], queued.json["revision"]
 
+    began = time.monotonic()
     end = client.ask(raw("GET", place, b"", "Prefer: wait=1"))
     change = client.ask(raw("GET", place, b"", "Prefer: wait=1", f'If-None-Match: "{revision}"'))
+
+    assert time.monotonic() - began >= 2
 
     assert (end.status, end.json["status"]) == (200, "queued")
     assert (change.status, change.fields["etag"]) == (304, f'"{revision}"')
@@ -184,9 +189,60 @@ def test_a_look_that_finds_no_place_to_wait_at_is_answered_at_once(start: Callab
     waiting.send(raw("GET", place, b"", "Prefer: wait=20"))
     until(lambda: running.api.services.waiters.waiting("default") == 1, what="it waits")
 
-    answer = client.ask(raw("GET", place, b"", "Prefer: wait=20"))
+    answer = client.ask(raw("GET", place, b"", "Prefer: wait=30"))  # for longer than anybody waits for it here
 
     assert (answer.status, answer.json["status"]) == (200, "queued")
+
+
+def test_a_wait_does_not_begin_anew_where_the_read_after_it_fails(
+    start: Callable[..., Running], redis_server: RedisServer
+) -> None:
+    running = start(max_waiting_threads=1)
+    waiters = running.api.services.waiters
+    with waiters.watch("another", tell=None) as taken:  # so a wait in a thread would be none
+        assert taken is not None
+        client = running.connect()
+        queued = client.ask(submit())
+        client.send(raw("GET", queued.fields["location"], b"", "Prefer: wait=2"))
+        until(lambda: waiters.waiting("default") == 2, what="it waits")
+        redis_server.client.script_flush()
+        running.in_threads.clear()
+
+        assert client.answer().json["status"] == "queued"
+        assert running.in_threads == [queued.fields["location"]]
+
+
+def test_who_asks_is_looked_up_without_a_thread_that_waits(
+    start: Callable[..., Running], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running = start(max_waiting_threads=1)
+    monkeypatch.setattr("api.access.REMEMBER_SECONDS", 0.0)
+    place = running.connect().ask(submit()).fields["location"]
+    monkeypatch.setattr("api.access.REMEMBER_SECONDS", 0.3)
+    clients = [running.connect() for _ in range(20)]
+    running.in_threads.clear()
+
+    for number, client in enumerate(clients):
+        client.send(raw("GET", place, b"", "Prefer: wait=20") if number % 2 else submit(ROWS, "Prefer: wait=20"))
+        time.sleep(0.05)  # it is forgotten meanwhile
+
+    until(lambda: running.api.services.waiters.waiting("default") == 20, what="all wait")
+    assert running.in_threads == []
+
+
+def test_a_place_is_given_back_before_the_next_request_wants_it(start: Callable[..., Running]) -> None:
+    running = start(max_waiters=1)
+    work, client = online_work(running.api), running.connect()
+    done, waits = (client.ask(submit()).fields["location"] for _ in range(2))
+    assert running.api.client.post(f"{done}/cancel").status_code == 202
+    running.api.services.waiters.expected.forget_all()
+
+    client.send(raw("GET", done, b"", "Prefer: wait=20") + raw("GET", waits, b"", "Prefer: wait=20"))
+    assert client.answer().json["status"] == "cancelled"
+    until(lambda: running.api.services.waiters.waiting("default") == 1, what="the second waits")
+    do_all(work)
+
+    assert client.answer().json["status"] == "succeeded"
 
 
 def test_more_clients_than_threads_may_wait(start: Callable[..., Running]) -> None:
@@ -214,7 +270,42 @@ def test_a_client_that_hangs_up_on_a_look_gives_its_place_back(running: Running)
     for client in clients:
         client.close()
 
-    until(lambda: running.api.services.waiters.waiting("default") == 0, what="their places are free")
+    until(lambda: running.api.services.waiters.waiting("default") == 0, 10, what="their places are free")
+
+
+def test_who_sends_no_more_is_answered_with_what_is_known(running: Running) -> None:
+    client = running.connect()
+    place = client.ask(submit()).fields["location"]
+    client.send(raw("GET", place, b"", "Prefer: wait=30"))
+    until(lambda: running.api.services.waiters.waiting("default") == 1, what="it waits")
+
+    client.socket.shutdown(socket.SHUT_WR)
+
+    assert client.answer().json["status"] == "queued"
+
+
+def test_a_large_result_is_read(running: Running, work: OnlineWork) -> None:
+    accepted = running.api.client.post("/jobs", json={"model": "moody", "instances": [[1.0]] * 10_000})
+    do_all(work)
+    running.in_threads.clear()
+
+    looked = running.connect().ask(raw("GET", accepted.headers["Location"]))
+
+    assert running.in_threads == []
+    assert len(looked.json["result"]["predictions"]) == 10_000
+
+
+def test_an_owner_sees_no_job_of_another(running: Running) -> None:
+    place = running.connect().ask(submit()).fields["location"]
+    with_key = f"Authorization: {running.api.client_of('bob').environ_base['HTTP_AUTHORIZATION']}"
+    client = running.connect()
+
+    looks = [
+        client.ask(raw("GET", place, b"", with_key, *fields))
+        for fields in ((), ("Prefer: wait=1",), ('If-None-Match: "1"',), ("Prefer: wait=1", 'If-None-Match: "1"'))
+    ]
+
+    assert [(look.status, look.json["code"]) for look in looks] == [(404, "job_not_found")] * 4
 
 
 def test_a_look_at_a_job_that_is_deleted_meanwhile(running: Running, work: OnlineWork) -> None:
@@ -231,8 +322,9 @@ def test_a_look_at_a_job_that_is_deleted_meanwhile(running: Running, work: Onlin
 
 
 def test_looks_whose_replies_are_lost_are_answered_all_the_same(
-    running: Running, work: OnlineWork, redis_server: RedisServer
+    running: Running, work: OnlineWork, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("api.front.pipeline.AGAIN_SECONDS", 0.01)
     place = running.connect().ask(submit()).fields["location"]
     with ThreadPoolExecutor(8) as pool:
 

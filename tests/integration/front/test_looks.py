@@ -155,7 +155,9 @@ def test_a_look_waits_for_another_revision(running: Running, work: OnlineWork) -
 
     client.send(raw("GET", place, b"", *fields))
     until(lambda: running.api.services.waiters.waiting("default") == 2, what="it waits")
-    running.api.services.waiters._deliver(None, every_change=True)  # as it is done every few seconds
+    waiters = running.api.services.waiters
+    with waiters.stream(queued.json["id"]):  # for which it is read whatever is known
+        waiters._deliver(None, every_change=True)  # as it is done every few seconds
     client.socket.settimeout(0.5)
     with pytest.raises(TimeoutError):
         client.socket.recv(1)  # nothing has changed
@@ -195,36 +197,35 @@ def test_a_look_that_finds_no_place_to_wait_at_is_answered_at_once(start: Callab
 
 
 def test_a_wait_does_not_begin_anew_where_the_read_after_it_fails(
-    start: Callable[..., Running], redis_server: RedisServer
+    running: Running, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    running = start(max_waiting_threads=1)
     waiters = running.api.services.waiters
-    with waiters.watch("another", tell=None) as taken:  # so a wait in a thread would be none
-        assert taken is not None
-        client = running.connect()
-        queued = client.ask(submit())
-        client.send(raw("GET", queued.fields["location"], b"", "Prefer: wait=2"))
-        until(lambda: waiters.waiting("default") == 2, what="it waits")
-        redis_server.client.script_flush()
-        running.in_threads.clear()
+    client = running.connect()
+    queued = client.ask(submit())
+    client.send(raw("GET", queued.fields["location"], b"", "Prefer: wait=2"))
+    until(lambda: waiters.waiting("default") == 1, what="it waits")
+    redis_server.client.script_flush()
+    running.in_threads.clear()
+    monkeypatch.setattr(waiters, "watch", None)  # nobody may wait once more
 
-        assert client.answer().json["status"] == "queued"
-        assert running.in_threads == [queued.fields["location"]]
+    answer = client.answer()
+
+    assert (answer.status, answer.json["status"]) == (200, "queued")
+    assert running.in_threads == [queued.fields["location"]]
 
 
 def test_who_asks_is_looked_up_without_a_thread_that_waits(
     start: Callable[..., Running], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     running = start(max_waiting_threads=1)
-    monkeypatch.setattr("api.access.REMEMBER_SECONDS", 0.0)
+    gate = running.front._shortcut._gate
     place = running.connect().ask(submit()).fields["location"]
-    monkeypatch.setattr("api.access.REMEMBER_SECONDS", 0.3)
     clients = [running.connect() for _ in range(20)]
     running.in_threads.clear()
 
     for number, client in enumerate(clients):
+        monkeypatch.setattr(gate, "_without_keys_until", 0.0)  # as it is once a second
         client.send(raw("GET", place, b"", "Prefer: wait=20") if number % 2 else submit(ROWS, "Prefer: wait=20"))
-        time.sleep(0.05)  # it is forgotten meanwhile
 
     until(lambda: running.api.services.waiters.waiting("default") == 20, what="all wait")
     assert running.in_threads == []

@@ -38,8 +38,7 @@ FIRST: Final = 100  # of what is done when a process ends
 def raise_file_limit() -> None:
     """Each client is an open file, and more where granian has it; many systems allow 1,024 unless asked for more."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(ValueError, OSError):  # some systems have another limit beside
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _behind_front(
@@ -88,7 +87,8 @@ class Server(MPServer):
 
     def startup(self, *arguments: object, **options: object) -> None:
         """Start."""
-        raise_file_limit()
+        if sys.platform == "linux":
+            raise_file_limit()
         # Inherited by the children, until they listen to it.
         signal.signal(SIGNAL, signal.SIG_IGN)
         # A child begins with the handlers of its parent, which do nothing in it: a SIGTERM that came before it has its

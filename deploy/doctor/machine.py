@@ -3,12 +3,14 @@
 import os
 import resource
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from api.front.client import IDLE_CONNECTIONS
 from deploy.doctor.finding import Finding, in_words, ok, problem, warning
 from deploy.keys import check_open
 from shared.errors import BadSetting
@@ -17,8 +19,9 @@ from shared.settings import Settings
 
 # With less a disk is full in a moment.
 LEAST_BYTES: Final = 256 * 2**20
-# Of an API process: what each of its threads may hold (the client, Redis, a file), and all others.
-FILES_OF_A_THREAD: Final = 3
+# Of an API process: what each of its threads may hold (a client that was passed on, which is three; Redis, as a thread
+# of the event loop's does; a file), and all others.
+FILES_OF_A_THREAD: Final = 6
 OTHER_FILES: Final = 128
 
 
@@ -82,8 +85,9 @@ def _there(folder: Path) -> Path:
 
 def open_files(settings: Settings) -> Iterator[Finding]:
     """Whether a process that is started like this one may hold as many as an API process does, which asks for all."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    needed = FILES_OF_A_THREAD * settings.api_threads + settings.max_waiters + OTHER_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = hard if sys.platform == "linux" else soft  # see api/server.py
+    needed = FILES_OF_A_THREAD * settings.api_threads + settings.max_waiters + IDLE_CONNECTIONS + OTHER_FILES
     if most == resource.RLIM_INFINITY:
         yield ok("open files", "without a limit")
     elif most < needed:

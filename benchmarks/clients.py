@@ -14,8 +14,8 @@ Measured:
 - KiB and CPU a client: what the API processes have grown by, and what they spend in a second, while all wait;
 - submit, ms: the median of POST /jobs by one client more, before and meanwhile.
 
-By default an API process lets 40 clients wait and keeps 16 streams open, with 128 threads (docs/configuration.md: each
-waiting client and each stream holds a thread). The settings that so many need are printed first. A client that is not
+By default an API process lets 1,000 clients wait and keeps 16 streams open, each of which holds a thread, of 128
+(docs/configuration.md). The settings that so many need are printed first. A client that is not
 told within a minute voids the run.
 """
 

@@ -61,6 +61,11 @@ class _Looking:
         self._patience_seconds = looks.services.settings.poll_patience_seconds
 
     def begin(self) -> bool:
+        """Answer it, now or later; False if a thread has to.
+
+        Raises:
+            WouldWait
+        """
         if self._was_heard():
             return True
         look = self._look

@@ -10,7 +10,10 @@ import structlog
 from werkzeug.test import run_wsgi_app
 
 from api.front.client import Client, Phase
+from api.front.pipeline import Pipeline
+from api.front.waiting import Waiting
 from api.headers import JsonResponse
+from api.services import Services
 from api.shortcut import WORK, Shortcut, SmallRequest
 from api.watch import Watch
 from shared.job import Job
@@ -22,23 +25,31 @@ log = structlog.get_logger()
 
 
 class Answers:
-    """Those that one process gives."""
+    """Those that one process gives, and what they are made with."""
 
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
         application: "WSGIApplication",
         shortcut: Shortcut,
+        services: Services,
+        pipeline: Pipeline,
         threads: Executor,
     ) -> None:
-        self._loop = loop
+        self.loop = loop
+        self.shortcut = shortcut
+        self.services = services
+        self.pipeline = pipeline
+        self.threads = threads
         self._application = application
-        self._shortcut = shortcut
-        self._threads = threads
+
+    def waiting(self, client: Client) -> Waiting:
+        """For a client that may have to wait."""
+        return Waiting(self.loop, client, self.services.waiters, self.pipeline.send_all)
 
     def respond(self, client: Client, asked: SmallRequest, response: JsonResponse) -> None:
         """Answer now."""
-        client.respond(*self._shortcut.complete(response, asked).sent())
+        client.respond(*self.shortcut.complete(response, asked).sent())
 
     def answer_news(
         self,
@@ -83,7 +94,7 @@ class Answers:
 
     def in_thread(self, client: Client, environ: "WSGIEnvironment") -> None:
         """Have a request answered in a thread."""
-        self._threads.submit(self._run, client, environ)
+        self.threads.submit(self._run, client, environ)
 
     def _run(self, client: Client, environ: "WSGIEnvironment") -> None:
         if client.phase is Phase.ENDING and WORK not in environ:
@@ -92,12 +103,12 @@ class Answers:
             blocks, line, fields = run_wsgi_app(self._application, environ, buffered=True)
         except BaseException:
             log.exception("front.failed")
-            self._loop.call_soon_threadsafe(client.abort)
+            self.loop.call_soon_threadsafe(client.abort)
             raise
         status, body = int(line[:3]), b"".join(blocks)
         if status not in (204, 304):
             fields.setdefault("Content-Length", str(len(body)))
-        self._loop.call_soon_threadsafe(client.respond, status, list(fields), body)
+        self.loop.call_soon_threadsafe(client.respond, status, list(fields), body)
 
 
 def _raise(error: Exception) -> JsonResponse:

@@ -1,6 +1,5 @@
 """Looks at jobs, answered by the loop as `api.waiting.see` answers them."""
 
-import asyncio
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
@@ -9,56 +8,37 @@ from typing import Any
 
 from api.front.answers import Answers
 from api.front.client import Client
-from api.front.pipeline import Pipeline
 from api.front.waiting import Waiting
 from api.headers import JsonResponse
 from api.looks import Look
-from api.services import Services
-from api.shortcut import Shortcut, SmallRequest
+from api.shortcut import SmallRequest
 from api.waiting import see
 from api.watch import Watch
 from shared.connection import WouldWait
 from shared.job import Job, Spec
 
 
-class Looks:
-    """Answers those of one process."""
+def answer_look(answers: Answers, client: Client, asked: SmallRequest) -> bool:
+    """Answer one, now or later; False if a thread has to.
 
-    def __init__(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        answers: Answers,
-        shortcut: Shortcut,
-        services: Services,
-        pipeline: Pipeline,
-    ) -> None:
-        self.loop = loop
-        self.answers = answers
-        self.services = services
-        self.pipeline = pipeline
-        self._shortcut = shortcut
-
-    def answer(self, client: Client, asked: SmallRequest) -> bool:
-        """Answer one, now or later; False if a thread has to.
-
-        Raises:
-            WouldWait, and whatever keeps the caller out.
-        """
-        look = self._shortcut.looked(asked)
-        return look is not None and _Looking(self, client, asked, look).begin()
+    Raises:
+        WouldWait, and whatever keeps the caller out.
+    """
+    look = answers.shortcut.looked(asked)
+    return look is not None and _Looking(answers, client, asked, look).begin()
 
 
 class _Looking:
     """One client's look at a job, on the way to its answer."""
 
-    def __init__(self, looks: Looks, client: Client, asked: SmallRequest, look: Look) -> None:
-        self._looks = looks
-        self._answers = looks.answers
+    def __init__(self, answers: Answers, client: Client, asked: SmallRequest, look: Look) -> None:
+        self._answers = answers
+        self._services = answers.services
         self._client = client
         self._asked = asked
         self._look = look
-        self._expected = looks.services.waiters.expected
-        self._patience_seconds = looks.services.settings.poll_patience_seconds
+        self._expected = answers.services.waiters.expected
+        self._patience_seconds = answers.services.settings.poll_patience_seconds
 
     def begin(self) -> bool:
         """Answer it, now or later; False if a thread has to.
@@ -72,7 +52,7 @@ class _Looking:
         if look.wait:
             return self._wait(look.wait)
         spec = self._awaited() if look.wait is None and self._patience_seconds else None
-        if spec is not None and self._looks.services.waiters.is_told():
+        if spec is not None and self._services.waiters.is_told():
             return self._wait(self._patience_seconds, spec, reads=False)
         return self._read(self._first)
 
@@ -99,10 +79,10 @@ class _Looking:
 
     def _wait(self, seconds: float, spec: Spec | None = None, *, reads: bool = True) -> bool:
         """Hear of the job from now on. Unless it `reads`, a moment may be lost to a job that has ended before."""
-        look, looks = self._look, self._looks
+        look, answers = self._look, self._answers
         owner, most = look.who.owner, look.who.limits.waiters
-        until = looks.loop.time() + seconds
-        with Waiting(looks.loop, self._client, looks.services.waiters, looks.pipeline.send_all) as waiting:
+        until = answers.loop.time() + seconds
+        with answers.waiting(self._client) as waiting:
             if not waiting.watch(look.job_id, owner, most, known=look.known, spec=spec):
                 return self._read(self._respond)
             # Of what was heard before, the watch hears nothing.
@@ -133,10 +113,10 @@ class _Looking:
 
     def _read(self, then: Callable[[Job | None], None], waiting: Waiting | None = None) -> bool:
         """Read the job, and call `then` with it, or with None if it is as it was known; False: there is no way now."""
-        look, looks = self._look, self._looks
-        script, arguments = looks.services.store.reading(look.job_id, owner=look.who.owner, known_revision=look.known)
+        look = self._look
+        script, arguments = self._services.store.reading(look.job_id, owner=look.who.owner, known_revision=look.known)
         told = self._answers.guarded(self._client, partial(self._replied, then, waiting))
-        is_sent = looks.pipeline.send(script, arguments, told)
+        is_sent = self._answers.pipeline.send(script, arguments, told)
         if is_sent and waiting is not None:
             waiting.keep()
         return is_sent
@@ -146,7 +126,7 @@ class _Looking:
             try:
                 if reply is None:
                     raise WouldWait
-                then(self._looks.services.store.snapshot(self._look.job_id, reply))
+                then(self._services.store.snapshot(self._look.job_id, reply))
             except WouldWait:
                 if waiting is not None:
                     waiting.end()
@@ -157,7 +137,7 @@ class _Looking:
                 self._answers.fail(client, self._asked, error)
 
     def _go_on_in_thread(self) -> None:
-        services, look = self._looks.services, self._look
+        services, look = self._services, self._look
         self._answers.rest_in_thread(self._client, self._asked, lambda: look.response(see(services, look)))
 
     def _response(self, job: Job | None) -> JsonResponse:

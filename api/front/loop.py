@@ -11,6 +11,7 @@ import structlog
 import uvloop
 from flask import Flask
 
+from api.front.answers import Answers
 from api.front.client import IDLE_CONNECTIONS, Client, Clients, Phase
 from api.front.head import Request
 from api.front.pipeline import Pipeline
@@ -79,7 +80,7 @@ class Front:
         with ThreadPoolExecutor(settings.api_threads, thread_name_prefix="front") as threads:
             pipeline = Pipeline(services.connections, loop, threads, settings.redis_timeout_seconds)
             pipeline.connect()
-            self._jobs = SmallJobs(loop, self._application, self._shortcut, services, pipeline, threads)
+            self._jobs = SmallJobs(Answers(loop, self._application, self._shortcut, services, pipeline, threads))
             self._server = await loop.create_server(
                 self._client, sock=public_socket(settings.host, settings.port), backlog=BACKLOG
             )

@@ -4,25 +4,18 @@ The loop never waits. What would have to, and all that is out of the ordinary, i
 application that granian calls: before anything was changed, or as the rest of what was begun here.
 """
 
-import asyncio
-from concurrent.futures import Executor
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import structlog
 
 from api.front.answers import Answers
 from api.front.client import Client, Phase
 from api.front.head import Request, environ_of
-from api.front.looks import Looks
-from api.front.pipeline import Pipeline
+from api.front.looks import answer_look
 from api.front.submits import Submits
-from api.services import Services
-from api.shortcut import Shortcut, SmallRequest
+from api.shortcut import SmallRequest
 from shared.connection import WouldWait
-
-if TYPE_CHECKING:
-    from _typeshed.wsgi import WSGIApplication
 
 log = structlog.get_logger()
 
@@ -33,36 +26,26 @@ MOST_BODY_BYTES: Final = 2**13
 class SmallJobs:
     """Answers the requests of one process."""
 
-    def __init__(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        application: "WSGIApplication",
-        shortcut: Shortcut,
-        services: Services,
-        pipeline: Pipeline,
-        threads: Executor,
-    ) -> None:
-        self._shortcut = shortcut
-        self._threads = threads
-        self._loop = loop
-        self._answers = Answers(loop, application, shortcut, threads)
-        self._looks = Looks(loop, self._answers, shortcut, services, pipeline)
-        self._submits = Submits(loop, self._answers, shortcut, services, pipeline, threads)
+    def __init__(self, answers: Answers) -> None:
+        self._answers = answers
+        self._submits = Submits(answers)
 
     def answer(self, client: Client, request: Request) -> None:
         """Answer a request, now or later."""
         asked = SmallRequest(environ_of(request))
-        if len(request.body) > MOST_BODY_BYTES or not self._shortcut.takes(asked.environ):
+        if len(request.body) > MOST_BODY_BYTES or not self._answers.shortcut.takes(asked.environ):
             self._answers.in_thread(client, asked.environ)
         elif not self._is_answered(client, asked):
             # Who asks, or which version is meant, is looked up in a thread, and once; it is remembered for a while.
-            self._threads.submit(self._look_up, client, asked)
+            self._answers.threads.submit(self._look_up, client, asked)
 
     def _is_answered(self, client: Client, asked: SmallRequest) -> bool:
         """Whether it is, now or later; False if something has to be looked up first."""
-        taken, answers = False, self._looks if asked.environ["REQUEST_METHOD"] == "GET" else self._submits
         try:
-            taken = answers.answer(client, asked)
+            if asked.environ["REQUEST_METHOD"] == "GET":
+                taken = answer_look(self._answers, client, asked)
+            else:
+                taken = self._submits.answer(client, asked)
         except WouldWait:
             return False
         except Exception as error:  # noqa: BLE001  # Flask answers it
@@ -75,10 +58,10 @@ class SmallJobs:
     def _look_up(self, client: Client, asked: SmallRequest) -> None:
         with suppress(Exception):  # as the loop will be told, or another thread
             if asked.environ["REQUEST_METHOD"] == "GET":
-                self._shortcut.looked(asked)
-            elif (rows := self._shortcut.rows(asked)) is not None:
+                self._answers.shortcut.looked(asked)
+            elif (rows := self._answers.shortcut.rows(asked)) is not None:
                 rows[0]()
-        self._loop.call_soon_threadsafe(self._answer_again, client, asked)
+        self._answers.loop.call_soon_threadsafe(self._answer_again, client, asked)
 
     def _answer_again(self, client: Client, asked: SmallRequest) -> None:
         if client.phase is Phase.ENDING:

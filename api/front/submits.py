@@ -1,18 +1,14 @@
 """Submits of rows, answered by the loop."""
 
-import asyncio
-from concurrent.futures import Executor
 from functools import partial
 from typing import Any
 
 from api.front.answers import Answers
 from api.front.client import Client
-from api.front.pipeline import Pipeline
 from api.front.waiting import Waiting
 from api.headers import JsonResponse
 from api.intake import accept, accepted_response
-from api.services import Services
-from api.shortcut import Shortcut, SmallRequest
+from api.shortcut import SmallRequest
 from api.submission import Draft, queued, ring, tell
 from api.waiting import must_read
 from api.watch import Watch
@@ -22,22 +18,10 @@ from shared.records import Accepted, AliasMoved
 class Submits:
     """Answers those of one process."""
 
-    def __init__(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        answers: Answers,
-        shortcut: Shortcut,
-        services: Services,
-        pipeline: Pipeline,
-        threads: Executor,
-    ) -> None:
-        self._loop = loop
+    def __init__(self, answers: Answers) -> None:
         self._answers = answers
-        self._shortcut = shortcut
-        self._services = services
-        self._pipeline = pipeline
-        self._threads = threads
-        self._expected = services.waiters.expected
+        self._services = answers.services
+        self._expected = answers.services.waiters.expected
 
     def answer(self, client: Client, asked: SmallRequest) -> bool:
         """Answer one, now or later; False if a thread has to.
@@ -47,20 +31,20 @@ class Submits:
         """
         if self._services.settings.replicas_acknowledge:
             return False
-        rows = self._shortcut.rows(asked)
+        rows = self._answers.shortcut.rows(asked)
         if rows is None:
             return False
         drafted, wait = rows
         draft = drafted()
         job = draft.first
         waiters = self._services.waiters
-        with Waiting(self._loop, client, waiters, self._pipeline.send_all) as waiting:
+        with self._answers.waiting(client) as waiting:
             # If there is no place to wait at, the answer is the job as it is.
             if not wait or not waiting.watch(job.id, job.spec.owner, job.limits.waiters, spec=job.spec):
                 waiters.expect(job)
             script, arguments = self._services.store.submission(job)
             told = self._answers.guarded(client, self._stored, asked, draft, wait, waiting)
-            if self._pipeline.send(script, arguments, told):
+            if self._answers.pipeline.send(script, arguments, told):
                 waiting.keep()
                 return True
         self._expected.forget((job.id,))
@@ -86,7 +70,7 @@ class Submits:
                 return
             tell(job)
             if accepted.ring:
-                self._threads.submit(ring, self._services, job.queue)
+                self._answers.threads.submit(ring, self._services, job.queue)
             made = partial(accepted_response, wait=wait)
             if not wait or not waiting.is_watching:
                 self._answers.respond(client, asked, made(queued(job, accepted)))
@@ -100,7 +84,7 @@ class Submits:
                     client, asked, watch, made, lambda: self._answers.rest_in_thread(client, asked, read)
                 )
 
-            waiting.begin(self._loop.time() + wait, self._answers.guarded(client, awaited))
+            waiting.begin(self._answers.loop.time() + wait, self._answers.guarded(client, awaited))
 
     def _accepted(self, draft: Draft, reply: Any) -> Accepted | None:
         """What became of the job; None if that is not known, or its alias has moved."""

@@ -12,7 +12,7 @@ from examples.small_network import network
 from tests.processes import Answer, Http
 from tests.system.access import batch_of
 from tests.system.rows import LINEAR
-from tests.system.service import Barrier, Service
+from tests.system.service import Barrier, HeldFile, Service
 from tests.system.trainings import labelled, line
 
 WAIT = {"Prefer": "wait=30"}
@@ -255,7 +255,8 @@ def jobs(http: Http, service: Service, tmp_path_factory: pytest.TempPathFactory)
     for model in (own, own, turned):
         line(service, slope=2, name=model)
     http("PUT", f"/models/{own}/aliases/disposable", {"version": 1})
-    barrier = Barrier(http, tmp_path_factory.mktemp("gates"))
+    gates = tmp_path_factory.mktemp("gates")
+    barrier, held = Barrier(http, gates), HeldFile(http, gates)
     cancelled = barrier.hold()["id"]
     http("POST", f"/jobs/{cancelled}/cancel")
     barrier.let_through(cancelled)
@@ -283,10 +284,12 @@ def jobs(http: Http, service: Service, tmp_path_factory: pytest.TempPathFactory)
         "delivery": http("POST", "/webhooks/test", {"url": "https://nobody.invalid/"}).json["id"],
         "large": the_id(http, "recommend", many, "succeeded", method="predict_proba"),
         # One prediction process is left for the calls themselves.
-        "running": (running := barrier.hold()["id"]),
-        "cancellable": running,
+        "running": barrier.hold()["id"],
+        # One of its own: it ends as soon as its process is slow to renew its lease.
+        "cancellable": held.half_done()["id"],
     }
     barrier.open()
+    held.end()
 
 
 def test_the_document_is_valid(document: dict[str, Any]) -> None:

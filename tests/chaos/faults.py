@@ -81,12 +81,14 @@ def _freeze_child(cluster: Cluster, chance: random.Random, seconds: float) -> st
         finally:
             process.resume()
     try:
-        refused = until(lambda: _came_of(member, fence, since), SAY_SECONDS)
+        became = until(lambda: _came_of(member, fence, since), SAY_SECONDS)
     except AssertionError:
         raise NotDone(f"the process of {member.name} did not go on with its unit") from None
-    if refused == "written":
+    if became == "written":
         raise NotDone("the unit was written before")
-    return f"a process of {member.name}, whose unit went to another: it was {refused} afterwards"
+    if became == "stopped":
+        raise NotDone(f"the process of {member.name} ended itself, since it was not done with its unit soon")
+    return f"a process of {member.name}, whose unit went to another: it was {became} afterwards"
 
 
 def _suspended(cluster: Cluster, client: Any, chance: random.Random) -> tuple[Member, psutil.Process, str]:
@@ -103,12 +105,15 @@ def _suspended(cluster: Cluster, client: Any, chance: random.Random) -> tuple[Me
 
 
 def _came_of(member: Member, fence: str, since: int) -> str:
-    """What a worker says that became of a unit: `refused`, `dropped` by itself, or `written`; blank: nothing yet."""
+    """What a worker says that became of a unit; blank: nothing yet.
+
+    `refused`, `dropped` by itself, `written`, or `stopped` with its process.
+    """
     for record in member.said(since):
         if record.get("fence") != fence:
             continue
-        if record["event"] == "unit.dropped":
-            return "dropped"
+        if record["event"] in ("unit.dropped", "unit.stopped"):
+            return str(record["event"]).removeprefix("unit.")
         done = record.get("written", record.get("counted"))  # of a micro-batch, and of a chunk or a fit
         if record["event"] == "unit.committed" and done is not None:
             return "written" if done else "refused"

@@ -14,7 +14,7 @@ import redis
 from tests.chaos.agenda import Item
 from tests.chaos.cluster import Cluster
 
-# How long a fault that finds nothing to be done to is tried again.
+# How long a fault that finds nothing to be done to is tried again after any other was made, which may have been why.
 PATIENCE_SECONDS: Final = 60.0
 PAUSE_SECONDS: Final = 0.5
 
@@ -54,7 +54,7 @@ class Injection:
         self.not_done: list[str] = []
         self.errors: list[str] = []
         self._cluster, self._faults, self._say = cluster, faults, say
-        self._began = time.monotonic()
+        self._began = self._last_made = time.monotonic()
         self._threads: list[threading.Thread] = []
 
     def run(self, items: Sequence[Item]) -> None:
@@ -70,7 +70,7 @@ class Injection:
             thread.join()
 
     def _make(self, item: Item) -> None:
-        chance, end, pause = random.Random(item.chance), time.monotonic() + PATIENCE_SECONDS, threading.Event()
+        chance, first, pause = random.Random(item.chance), time.monotonic(), threading.Event()
         while True:
             began = time.time()
             try:
@@ -78,7 +78,7 @@ class Injection:
                 break
             except (NotDone, psutil.Error, redis.RedisError) as error:
                 # What it was to be done to has gone by itself meanwhile, by another fault.
-                if time.monotonic() > end:
+                if time.monotonic() > max(first, self._last_made) + PATIENCE_SECONDS:
                     self.not_done.append(f"{item.kind}: {error or type(error).__name__}")
                     return
                 self._say(
@@ -88,5 +88,6 @@ class Injection:
                 self.errors.append(f"{item.kind}: {traceback.format_exc()}")
                 return
             pause.wait(PAUSE_SECONDS)
+        self._last_made = time.monotonic()
         self.injected.append(Injected(kind=item.kind, target=target, began=began, ended=time.time()))
         self._say(f"{time.monotonic() - self._began:7.1f} s  {item.kind}: {target}")

@@ -8,11 +8,16 @@ from api.front.client import Client
 from api.front.waiting import Waiting
 from api.headers import JsonResponse
 from api.intake import accept, accepted_response
+from api.repeats import Repeated
 from api.shortcut import SmallRequest
 from api.submission import Draft, queued, ring, tell
 from api.waiting import must_read
 from api.watch import Watch
+from shared.connection import WouldWait
 from shared.records import Accepted, AliasMoved
+
+# A job whose rows are checked, and how long is waited for it.
+Checked = tuple[Draft, float | None]
 
 
 class Submits:
@@ -23,32 +28,57 @@ class Submits:
         self._services = answers.services
         self._expected = answers.services.waiters.expected
 
-    def answer(self, client: Client, asked: SmallRequest) -> bool:
-        """Answer one, now or later; False if a thread has to.
+    def answer(self, client: Client, asked: SmallRequest, checked: Checked | None = None) -> bool:
+        """Answer one, now or later; False if a thread has to. What is `checked` is not checked again.
+
+        Raises:
+            WouldWait, and whatever refuses it.
+        """
+        checked = checked or self.checked(asked)
+        if checked is None:
+            return False
+        draft, wait = checked
+        if not self._is_sent(client, asked, draft, wait):
+            self._expected.forget((draft.first.id,))
+            self._go_on_in_thread(client, asked, draft, wait)
+        return True
+
+    def checked(self, asked: SmallRequest) -> Checked | None:
+        """The job that is asked for, and how long is waited for it; None if the whole request is a thread's.
 
         Raises:
             WouldWait, and whatever refuses it.
         """
         if self._services.settings.replicas_acknowledge:
-            return False
+            return None
         rows = self._answers.shortcut.rows(asked)
         if rows is None:
-            return False
+            return None
         drafted, wait = rows
-        draft = drafted()
+        try:
+            return drafted(), wait
+        except Repeated:
+            return None
+
+    def _is_sent(self, client: Client, asked: SmallRequest, draft: Draft, wait: float | None) -> bool:
         job = draft.first
-        waiters = self._services.waiters
-        with self._answers.waiting(client) as waiting:
-            # If there is no place to wait at, the answer is the job as it is.
-            if not wait or not waiting.watch(job.id, job.spec.owner, job.limits.waiters, spec=job.spec):
-                waiters.expect(job)
-            script, arguments = self._services.store.submission(job)
-            told = self._answers.guarded(client, self._stored, asked, draft, wait, waiting)
-            if self._answers.pipeline.send(script, arguments, told):
-                waiting.keep()
-                return True
-        self._expected.forget((job.id,))
-        return False
+        try:
+            with self._answers.waiting(client) as waiting:
+                # If there is no place to wait at, the answer is the job as it is.
+                if not wait or not waiting.watch(job.id, job.spec.owner, job.limits.waiters, spec=job.spec):
+                    self._services.waiters.expect(job)
+                script, arguments = self._services.store.submission(job)
+                told = self._answers.guarded(client, self._stored, asked, draft, wait, waiting)
+                is_sent = self._answers.pipeline.send(script, arguments, told)
+                if is_sent:
+                    waiting.keep()
+                return is_sent
+        except WouldWait:
+            return False
+
+    def _go_on_in_thread(self, client: Client, asked: SmallRequest, draft: Draft, wait: float | None) -> None:
+        # If need be once more, under the same id: a submit may safely be repeated.
+        self._answers.rest_in_thread(client, asked, partial(accept, self._services, lambda: draft, wait))
 
     def _stored(
         self, client: Client, asked: SmallRequest, draft: Draft, wait: float | None, waiting: Waiting, reply: Any
@@ -65,8 +95,7 @@ class Submits:
             if accepted is None or not accepted.created:
                 self._expected.forget((job.id,))
                 waiting.end()
-                # If need be once more, under the same id: a submit may safely be repeated.
-                self._answers.rest_in_thread(client, asked, partial(accept, self._services, lambda: draft, wait))
+                self._go_on_in_thread(client, asked, draft, wait)
                 return
             tell(job)
             if accepted.ring:

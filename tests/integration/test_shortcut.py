@@ -31,6 +31,8 @@ VARYING: Final = re.compile(
     rb"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}|\b[0-9a-f]{16}\b|\d{4}-\d\d-\d\dT[\d:.]+Z"
     rb'|(?<="queue_position":)\d+|(?<=;r=)\d+'
 )
+# More of them than the loop checks by itself, see api/front/small_jobs.py.
+MANY: Final = [[1.0]] * 3000
 UNKNOWN: Final = "/jobs/01a219cb-5970-7a73-9416-705b08a22ab8"
 DEEP: Final = b'{"model":"moody","instances":' + b"[" * 60 + b"]" * 60 + b"}"
 
@@ -68,6 +70,12 @@ REQUESTS: Final[Mapping[str, Sent]] = {
     "rows with an id": rows(X_Request_Id="mine"),
     "rows with a bad id": rows(X_Request_Id="not mine"),
     "a number that is whole": rows({"result_ttl_seconds": 60.0}),
+    "many rows": rows({"instances": MANY}),
+    "many rows that are waited for": rows({"instances": MANY}, Prefer="wait=0"),
+    "many rows with a key": rows({"instances": MANY}, Idempotency_Key="k"),
+    "many rows of which one is too long": rows({"instances": [*MANY, [1.0, 2.0]]}, past=False),
+    "many rows for an unknown model": rows({"model": "nobody", "instances": MANY}, past=False),
+    "many rows and an unknown kind": rows({"kind": "register", "instances": MANY}, past=False),
     "no JSON": Sent(body=b"{"),
     "no object": Sent(body=b"[]"),
     "nothing": Sent(body=b""),

@@ -120,6 +120,16 @@ def do_all(work: OnlineWork) -> None:
         work.do(unit)
 
 
+def answer_all(running: Running, work: OnlineWork) -> None:
+    """Do what is waited for, also what is accepted in this moment."""
+
+    def nobody_waits() -> bool:
+        do_all(work)
+        return running.api.services.waiters.waiting("default") == 0
+
+    until(nobody_waits, what="all who wait are answered")
+
+
 def ids(running: Running) -> list[str]:
     """All jobs that there are, the newest first."""
     return [job["id"] for job in (running.api.client.get("/jobs?limit=100").json or {})["jobs"]]

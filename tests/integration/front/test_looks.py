@@ -9,7 +9,7 @@ import pytest
 
 from api.waiters import Waiters
 from tests.integration.apis import must_pull, online_work
-from tests.integration.front.clients import Connection, Running, do_all, heard, raw, signed, submit
+from tests.integration.front.clients import Connection, Running, answer_all, do_all, heard, raw, signed, submit
 from tests.integration.test_shortcut import ROWS
 from tests.processes import RedisServer
 from tests.wait import until
@@ -241,7 +241,7 @@ def test_a_place_is_given_back_before_the_next_request_wants_it(start: Callable[
     client.send(raw("GET", done, b"", "Prefer: wait=20") + raw("GET", waits, b"", "Prefer: wait=20"))
     assert client.answer().json["status"] == "cancelled"
     until(lambda: running.api.services.waiters.waiting("default") == 1, what="the second waits")
-    do_all(work)
+    answer_all(running, work)
 
     assert client.answer().json["status"] == "succeeded"
 
@@ -256,7 +256,7 @@ def test_more_clients_than_threads_may_wait(start: Callable[..., Running]) -> No
         client.send(raw("GET", place, b"", "Prefer: wait=20") if number % 2 else submit(ROWS, "Prefer: wait=20"))
     until(lambda: running.api.services.waiters.waiting("default") == 50, what="they wait")
 
-    do_all(work)
+    answer_all(running, work)
 
     assert {client.answer().json["status"] for client in clients} == {"succeeded"}
 

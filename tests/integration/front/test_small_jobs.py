@@ -11,10 +11,22 @@ from typing import Any
 import pytest
 
 from api.front.pipeline import Pipeline
+from api.shortcut import Shortcut, SmallRequest
 from shared.script import Script
 from tests.integration.apis import must_pull
-from tests.integration.front.clients import Connection, Running, do_all, heard, ids, is_piped, raw, signed, submit
-from tests.integration.test_shortcut import ROWS
+from tests.integration.front.clients import (
+    Connection,
+    Running,
+    answer_all,
+    do_all,
+    heard,
+    ids,
+    is_piped,
+    raw,
+    signed,
+    submit,
+)
+from tests.integration.test_shortcut import MANY, ROWS
 from tests.models import register_moody
 from tests.processes import RedisServer
 from tests.wait import until
@@ -43,13 +55,71 @@ def test_a_client_waits_for_its_job_without_a_thread(running: Running, work: Onl
 
     client.send(submit(ROWS, "Prefer: wait=20"))
     until(lambda: running.api.services.waiters.waiting("default") == 1, what="it waits")
-    do_all(work)
+    answer_all(running, work)
     answer = client.answer()
 
     assert (answer.status, answer.json["status"]) == (200, "succeeded")
     assert answer.fields["preference-applied"] == "wait=20"
     assert running.in_threads == []
-    assert running.api.services.waiters.waiting("default") == 0
+
+
+def test_rows_that_a_thread_checks_are_waited_for_without_one(running: Running, work: OnlineWork) -> None:
+    client = running.connect()
+    running.in_threads.clear()
+
+    client.send(submit({**ROWS, "instances": MANY}, "Prefer: wait=20"))
+    until(lambda: running.api.services.waiters.waiting("default") == 1, what="it waits")
+    answer_all(running, work)
+    answer = client.answer()
+
+    assert (answer.status, answer.json["status"], answer.json["counts"]["total"]) == (200, "succeeded", len(MANY))
+    assert running.in_threads == []
+
+
+def test_rows_are_checked_once(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    client, checks = running.connect(), list[bytes]()
+    rows = Shortcut.rows
+
+    def noted(shortcut: Shortcut, request: SmallRequest) -> Any:
+        checks.append(request.environ["CONTENT_LENGTH"])
+        return rows(shortcut, request)
+
+    monkeypatch.setattr(Shortcut, "rows", noted)
+
+    answers = [client.ask(submit({**ROWS, "instances": [*MANY, *more]})) for more in ([], [[1.0, 2.0]])]
+
+    assert [answer.status for answer in answers] == [202, 422]
+    assert len(checks) == 2
+
+
+def test_rows_that_a_thread_has_checked_are_accepted_by_a_thread_if_the_loop_cannot(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = ids(running)
+    monkeypatch.setattr(Pipeline, "_send", lambda *_, **__: False)
+    running.api.services.store.connections.client.delete(running.api.services.store.keys.awaited)
+    running.in_threads.clear()
+
+    wishes = [(), ("Prefer: wait=0",), ("Prefer: wait=1",)]
+    answers = [running.connect().ask(submit({**ROWS, "instances": MANY}, *wish)) for wish in wishes]
+
+    assert [answer.status for answer in answers] == [202] * 3
+    assert ids(running) == [*(answer.json["id"] for answer in reversed(answers)), *before]
+    assert running.in_threads == ["/jobs"] * 3
+
+
+def test_many_rows_that_come_again_under_their_key_are_answered_although_they_would_be_refused_now(
+    running: Running, redis_server: RedisServer
+) -> None:
+    body = {**ROWS, "instances": MANY, "webhook": {"url": "https://93.184.216.34/"}}
+    running.api.client.post("/webhooks/secret")
+    first = running.connect().ask(submit(body, "Idempotency-Key: k"))
+    redis_server.client.delete(f"{running.api.services.store.keys.base}webhook_secret:default")
+
+    again, other = (running.connect().ask(submit(body, f"Idempotency-Key: {key}")) for key in "kl")
+
+    assert (again.status, again.json["id"]) == (202, first.json["id"])
+    assert other.status == 422
 
 
 def test_a_client_that_has_waited_in_vain_is_given_its_job(running: Running) -> None:
@@ -91,10 +161,9 @@ def test_who_finds_no_place_to_wait_at_is_given_the_job(start: Callable[..., Run
 
 def test_a_job_that_is_deleted_while_a_client_waits_is_gone(running: Running) -> None:
     signed(running)
-    client = running.connect()
+    before, client = ids(running), running.connect()
     client.send(submit(ROWS, "Prefer: wait=20"))
-    until(lambda: running.api.services.waiters.waiting("default") == 1, what="it waits")
-    job_id = ids(running)[0]
+    [job_id] = until(lambda: ids(running)[: -len(before)], what="it is accepted")
     assert running.api.client.post(f"/jobs/{job_id}/cancel").status_code == 202
 
     answer = client.answer()

@@ -25,20 +25,23 @@ The systems, in turn for every file and model, in reversed order every second ro
 - foretell: `python -m deploy` with that many workers, warm, the file sent as a raw body.
 
 All but floor and foretell score CSV of numbers only, and a shorter file, --rows-naive; what they would take for the
-longer one is their start, once, and their work in proportion to the rows. Each of their processes has one thread, since
-more of them only hinder each other where something else runs.
+longer one is their start, once, and their work in proportion to the rows, and such a ratio names the rows that were
+scored. Each of their processes has one thread, since more of them only hinder each other where something else runs.
 
 Seconds are from start to end for the scripts, imports included, and from the accepted upload to the result being ready
-for Foretell; upload and download stand apart. The peak of memory is that of all processes of the system, Redis included
-(sampling.py). Every result is checked: each id once and in order, and the predictions of 5,000 rows all over the file,
-exactly for trees and within 1e-12 for linear models (1e-5 for a graph of --accelerate ...=onnx); a wrong, lost or
-doubled row ends the run with exit code 1. A peer that does not install or does not do it is named with its reason, and
-so is a model that is not accelerated.
+for Foretell; upload and download stand apart. Beside the ratio to the floor stands the one with its imports and the
+loading of its model left out. The peak of memory is that of all processes of the system, Redis included
+(sampling.py). Every result is checked in every row: each id once and in order, and each prediction against that of the
+plain model, exactly for trees and within 1e-12 for linear models (1e-5 for a graph of --accelerate ...=onnx); a wrong,
+lost or doubled row ends the run with exit code 1. What the plain model predicts is kept beside the files, so it is made
+once for a file and a model. A peer that does not install or does not do it is named with its reason, and so is a model
+that is not accelerated.
 
-Files are made, sent and checked piece by piece, so memory does not grow with them, but the disk must hold the file, the
-service's copy of it, and the result about three times: 27 GB for 50 million rows of CSV. Where it is shorter of room,
-`--decimals 2` rounds the numbers, which makes lines a third as long (and parsing them cheaper: compare only runs of one
-choice), and with `--by-reference` the service reads the file where it lies instead of being sent a copy.
+Files are made, sent, predicted and checked piece by piece, so memory does not grow with them, but the disk must hold
+the file, the service's copy of it, the result about three times, and what the model predicts: 26 GB for 50 million rows
+of CSV. Where it is shorter of room, `--decimals 2` rounds the numbers, which makes lines a third as long (and parsing
+them cheaper: compare only runs of one choice), and with `--by-reference` the service reads the file where it lies
+instead of being sent a copy.
 """
 
 import argparse
@@ -51,7 +54,16 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.batch_files import FORMATS, MODELS, check_result, expect, path_of, prepare_file, prepare_model
+from benchmarks.batch_files import (
+    FORMATS,
+    ITEM_BYTES,
+    MODELS,
+    check_result,
+    expect,
+    path_of,
+    prepare_file,
+    prepare_model,
+)
 from benchmarks.batch_report import Cell, Figures, Measured, as_json, figures, text
 from benchmarks.batch_rows import Rows
 from benchmarks.batch_systems import SYSTEMS, Setup, System
@@ -62,8 +74,9 @@ from benchmarks.report import circumstances
 
 # Enough for several slices, so that every worker gets one before anything is measured.
 WARM_UP_ROWS = 200_000
-# Of a result: its parts, the file that they are joined in, and the copy that is checked, each some 30 bytes a row.
-RESULT_BYTES = 3 * 30
+# A row of a result: its parts, the file that they are joined in, and the copy that is checked, some 30 bytes each, and
+# the prediction that it is compared with.
+RESULT_BYTES = 3 * 30 + ITEM_BYTES
 MEASURED_ROWS = 2_000  # whose bytes tell those of a file
 PACKAGES = ("celery", "granian", "joblib", "numpy", "obstore", "pandas", "pyarrow", "redis", "scikit-learn")
 
@@ -99,7 +112,7 @@ def measure(
     decimals: int | None = None,
     by_reference: bool = False,
 ) -> None:
-    """Every cell of the plan once a round, noted as it ends; files and models are made in the folder once.
+    """Every cell of the plan once a round, noted as it ends; what they need and must give is made in the folder once.
 
     Without a folder they are made in a temporary one.
 
@@ -113,7 +126,7 @@ def measure(
         files = Files(place, decimals, by_reference)
         for cell in plan:
             files.prepare(cell)
-            prepare_model(place, cell.model)
+            expect(prepare_model(place, cell.model), files.rows(cell))
         # Cells of one file and model stay together, so that what is compared was measured within a minute or two.
         for number in range(rounds):
             for model, format in dict.fromkeys((cell.model, cell.format) for cell in plan):

@@ -65,6 +65,9 @@ class Pair(NamedTuple):
     wanted: str = ""
 
 
+# Of a row's seconds, and of memory, from the shortest file to a longer one.
+GROWTH = "<= 1.10"
+
 Rounds = dict[Cell, list[Figures]]
 
 
@@ -134,27 +137,27 @@ def _pairs(cells: Iterable[Cell]) -> list[Pair]:
 
 def _pairs_of(own: Cell, there: Sequence[Cell]) -> list[Pair]:
     pairs = []
-    size = f"{own.rows:,} rows, {own.workers} workers"
+    size, by = f"{own.rows:,} rows, {own.workers} workers", f", by {own.accelerate}" if own.accelerate else ""
     floor, plain = replace(own, system="floor", accelerate=""), replace(own, accelerate="")
     if floor in there:
         pairs.append(Pair(f"seconds: {own.who} / floor, {size}", own, floor, _seconds, _wanted(own)))
-        pairs.append(Pair(f"the same without the floor's start, {size}", own, floor, _work_seconds))
+        pairs.append(Pair(f"seconds: {own.who} / floor, imports left out, {size}", own, floor, _work_seconds))
     if plain != own and plain in there:
         pairs.append(Pair(f"seconds: {own.who} / foretell, {size}", own, plain, _seconds))
     for naive in there:
         same = (naive.model, naive.format) == (own.model, own.format) and plain == own
         if naive.system not in ("floor", "foretell") and same and own.workers == 2:
             wanted = ">= 5" if naive.system == "celery" else ""
-            pairs.append(Pair(f"seconds: {naive.system} / foretell, {size}", naive, own, _seconds, wanted))
+            scaled = "" if naive.rows == own.rows else f", extrapolated from {naive.rows:,} rows"
+            pairs.append(Pair(f"seconds: {naive.system} / foretell, {size}{scaled}", naive, own, _seconds, wanted))
     alone = replace(own, workers=1)
     if own.workers == 2 and alone in there:
-        pairs.append(Pair(f"seconds: 1 worker / 2, {own.rows:,} rows", alone, own, _seconds, ">= 1.8"))
+        pairs.append(Pair(f"seconds: 1 worker / 2, {own.rows:,} rows{by}", alone, own, _seconds, ">= 1.8"))
     fewest = replace(own, rows=min(cell.rows for cell in there if cell == replace(own, rows=cell.rows)))
     if fewest != own:
-        what = f"peak memory: {own.rows:,} / {fewest.rows:,} rows, {own.workers} workers"
-        pairs.append(Pair(what, own, fewest, lambda one, _rows, _other: one.peak_mib, "= 1"))
-        what = f"seconds a row: {own.rows:,} / {fewest.rows:,} rows, {own.workers} workers"
-        pairs.append(Pair(what, own, fewest, _seconds, "= 1"))
+        sizes = f"{own.rows:,} / {fewest.rows:,} rows, {own.workers} workers{by}"
+        pairs.append(Pair(f"peak memory: {sizes}", own, fewest, lambda one, _rows, _other: one.peak_mib, GROWTH))
+        pairs.append(Pair(f"seconds a row: {sizes}", own, fewest, _seconds, GROWTH))
     return pairs
 
 

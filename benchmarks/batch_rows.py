@@ -47,9 +47,17 @@ class Rows:
 
     def groups(self, stream: int = 0) -> Iterator[tuple[int, pa.Table]]:
         """The features, a row group at a time, each with the position of its first row."""
-        for first in range(0, self.count, GROUP_ROWS):
-            random = np.random.default_rng([stream, first])
-            yield first, KINDS[self.kind].draw(random, min(GROUP_ROWS, self.count - first), self.decimals)
+        for first in self.firsts():
+            yield first, self.group(first, stream)
+
+    def firsts(self) -> range:
+        """The position of the first row of every group."""
+        return range(0, self.count, GROUP_ROWS)
+
+    def group(self, first: int, stream: int = 0) -> pa.Table:
+        """The features of the group that begins there, the same whether or not others were made before."""
+        random = np.random.default_rng([stream, first])
+        return KINDS[self.kind].draw(random, min(GROUP_ROWS, self.count - first), self.decimals)
 
     def schema(self) -> pa.Schema:
         """Of the file."""

@@ -35,7 +35,8 @@ class Run:
     """One file scored.
 
     `seconds` is from the accepted upload to the result being ready for the service, and from start to end for a script;
-    `start_seconds` of them went before a script had its modules and its model. `steps_seconds` are sums over processes.
+    `start_seconds` of them went before a script had its modules, its model and its processes; they are the same for any
+    file. `steps_seconds` are sums over processes.
     """
 
     seconds: float
@@ -212,6 +213,7 @@ def _run_script(
     arguments: Sequence[str],
     environment: dict[str, str],
 ) -> Run:
+    """Of its last line, `work_ms` is what grows with the rows; all else is its start, that of its processes too."""
     command = [python, "-m", f"benchmarks.peers.{peer}", *arguments]
     with Observation(processes) as observation:
         seconds = processes.run(peer, command, environment, seconds=RUN_SECONDS)

@@ -64,6 +64,7 @@ QUIET_CPU: Final = 0.1  # of a core: less, and no request is being taken any mor
 LONGEST_SECONDS: Final = 60.0
 MORE_THREADS: Final = 128  # than the clients hold
 DONE: Final = b'"done":true'
+SUCCEEDED: Final = b'"status":"succeeded"'
 REFUSED: Final = re.compile(rb"HTTP/1.1 503 .*?\r\nretry-after: (\d+)\r\n", re.DOTALL | re.IGNORECASE)
 # Between two that come: a burst of hundreds is another question.
 PACE_SECONDS: Final = 0.004
@@ -130,6 +131,8 @@ class Waiting:
         data = connection.recv(65_536)
         read += data
         if DONE in read:
+            if SUCCEEDED not in read:
+                raise VoidRunError(f"a client was told of another end of its job: {bytes(read[-2000:])!r}")
             self.told[number] = time.perf_counter()
             self._selector.unregister(connection)
         elif found := REFUSED.match(read):

@@ -98,17 +98,17 @@ def requests_to(api: http.client.HTTPConnection, ids: Sequence[str]) -> dict[str
     """What users ask for, one after the other on one connection."""
     order = random.Random(SEED)  # which job is read is no secret
 
-    def answered(method: str, path: str, body: bytes | None = None) -> None:
+    def answered(method: str, path: str, body: bytes | None = None, *, has: str = "") -> None:
         api.request(method, path, body, {"Content-Type": "application/json"} if body else {})
         with api.getresponse() as response:
             told = response.read()
-        if response.status not in (200, 202):
+        if response.status not in (200, 202) or has.encode() not in told:
             raise RuntimeError(f"{method} {path} was answered {response.status}: {told[:500]!r}")
 
     return {
         "POST /jobs": lambda: answered("POST", "/jobs", BODY),
-        "GET /jobs/<id>": lambda: answered("GET", f"/jobs/{order.choice(ids[-RECENT:])}"),
-        "GET /jobs": lambda: answered("GET", "/jobs"),
+        "GET /jobs/<id>": lambda: answered("GET", f"/jobs/{order.choice(ids[-RECENT:])}", has='"status":"succeeded"'),
+        "GET /jobs": lambda: answered("GET", "/jobs", has='"id":'),
     }
 
 

@@ -35,24 +35,24 @@ NO_CPU_SECONDS = CpuSeconds(0.0, 0.0)
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What the jobs that ended within the measured window took, sorted; the CPU times are of that window.
+    """What was measured within a window of so many seconds.
 
-    `refusals` are answers within the window that asked to come again later, as clients then did.
+    `jobs` ended within it; `latencies_seconds`, sorted, are of those and of the jobs that were out at its end, which
+    else would be left out the more surely the longer they took. `refusals` are answers within the window that asked to
+    come again later, as clients then did.
     """
 
     seconds: float
+    jobs: int
     latencies_seconds: tuple[float, ...]
     cpu_seconds: CpuSeconds
     client_cpu_seconds: float
     refusals: int = 0
 
-    @property
-    def jobs(self) -> int:
-        return len(self.latencies_seconds)
-
     def latency_ms(self, percent: float) -> float:
         """The nearest-rank percentile."""
-        return self.latencies_seconds[max(0, math.ceil(self.jobs * percent / 100) - 1)] * 1000
+        taken = self.latencies_seconds
+        return taken[max(0, math.ceil(len(taken) * percent / 100) - 1)] * 1000
 
 
 class RefusedError(Exception):
@@ -122,7 +122,7 @@ class Load:
             self._work_until(opened_at + seconds)
             closed_at = time.perf_counter()
             cpu_after, client_cpu_after = self._read_cpu_seconds(), time.process_time()
-            latencies, refusals = tuple(sorted(self._latencies)), self._refusals
+            jobs, refusals = len(self._latencies), self._refusals
 
             self._submitting = False
             self._work_until(math.inf)
@@ -132,7 +132,8 @@ class Load:
             self._selector.close()
         return Outcome(
             seconds=closed_at - opened_at,
-            latencies_seconds=latencies,
+            jobs=jobs,
+            latencies_seconds=tuple(sorted(self._latencies)),
             cpu_seconds=CpuSeconds(
                 cpu_after.servers - cpu_before.servers,
                 cpu_after.machine - cpu_before.machine,
@@ -176,7 +177,7 @@ class Load:
             return
         if response.status not in (200, 202):
             raise RefusedError(f"answered {response.status}: {response.body[:500]!r}")
-        document: Any = orjson.loads(response.body)
+        document = _document(response)
         if not client.poll_request and isinstance(document, dict) and self._dialect.job_id in document:
             self._accept(client, document[self._dialect.job_id])
         found = self._dialect.read(document)
@@ -220,6 +221,13 @@ class Load:
         for client in self._clients:
             if client.question is not None and now - client.submitted_at > LOST_AFTER_SECONDS:
                 raise VoidRunError(f"no answer within {LOST_AFTER_SECONDS:.0f} s to {_shown(client.question)}")
+
+
+def _document(response: Response) -> Any:
+    try:
+        return orjson.loads(response.body)
+    except orjson.JSONDecodeError as error:
+        raise VoidRunError(f"no JSON: {response.body[:500]!r}") from error
 
 
 def _get(path: str) -> bytes:

@@ -26,7 +26,8 @@ Measured after a warm-up: jobs a second, latency from submitting to holding the 
 and memory of all server processes with Redis, the CPU that the load itself took, and the share of the machine that went
 to neither. Every answer is compared with the model's own predictions; one that is wrong, lost or doubled ends the run
 with exit code 1. Clients that are told when to come again (`Retry-After`) do so, and it counts as their latency. A
-system that does not install or start here, or refuses for good what it is asked, is named with its reason.
+peer that does not install or start here, or refuses for good what it is asked, is named with its reason; if one of
+our own does, the run is void.
 """
 
 import argparse
@@ -38,6 +39,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from benchmarks.connection import VoidRunError
 from benchmarks.ending import ended_by_signals, finding_void
 from benchmarks.environment import UnavailableError, interpreter
 from benchmarks.load import Load, RefusedError
@@ -131,7 +133,7 @@ def _measure_system(
             return
         # Every process answers the model before anything is measured: imports and loading happen here.
         first = replace(cells[0], clients=FIRST_CLIENTS)
-        with contextlib.suppress(RefusedError):
+        with contextlib.suppress(RefusedError):  # the cells will say so
             _load(system, first, port, model, None).run(warm_up_seconds=0, seconds=FIRST_ANSWERS_SECONDS)
         for cell in cells:
             try:
@@ -139,6 +141,8 @@ def _measure_system(
                 outcome = load.run(warm_up_seconds=options.warm_up, seconds=options.seconds)
                 one = figures(outcome, memory_bytes=processes.memory_bytes())
             except (RefusedError, ValueError) as error:
+                if isinstance(error, RefusedError) and not system.environment:
+                    raise VoidRunError(f"{system.name}, {_named(cell)}: {error}") from error
                 _leave_out(measured, cell, str(error))
             else:
                 measured.rounds.setdefault(cell, []).append(one)

@@ -19,6 +19,7 @@ from pathlib import Path
 from benchmarks import profile_report
 from benchmarks.ahead import ahead
 from benchmarks.environment import UnavailableError, interpreter
+from benchmarks.goals import goals, polled
 from benchmarks.processes import CHECKOUT
 from benchmarks.tables import Document, files_table, jobs_table, place_name, places, table
 
@@ -83,7 +84,7 @@ def text(
     """The page in Markdown; the sources are the links to the results, where they lie in the repository.
 
     Raises:
-        NoResultError: there is nothing that may be shown. A profile that was void is left out.
+        NoResultError: there is nothing that may be shown. A profile that was void, or of another machine, is left out.
     """
     if document.get("void"):
         raise NoResultError(f"the run was void: {document['void']}")
@@ -97,14 +98,15 @@ def text(
         "machine, with the same models, rows and client, one system at a time and in turn. Every answer was compared "
         "with the model's own predictions: one that was wrong, lost or doubled would have voided the run.",
         _circumstances(document, source),
-        _goals(document),
+        goals(document),
+        polled(document),
         ahead(cells, files),
     ]
     if cells:
         parts += [*_jobs(cells, pictures)]
     if files:
         parts += [*_files(files, pictures)]
-    if profile and not profile["void"]:
+    if profile and not profile["void"] and profile["machine"] == document["machine"]:
         parts.append(profile_report.section(profile, profile_source))
     parts += [*_systems(document), *_missing(document), *_again()]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -146,42 +148,17 @@ def _moment(words: str) -> datetime:
     return datetime.fromisoformat(words)
 
 
-def _goals(document: Document) -> str:
-    rows = [["what", "wanted", "measured", "lowest", "highest", ""]]
-    for ratio in [ratio for part in ("jobs", "files") for ratio in document.get(part, {}).get("ratios", [])]:
-        if ratio["wanted"]:
-            jobs = "clients" in ratio
-            place = place_name((ratio["model"], ratio["rows"], ratio["clients"])) if jobs else _file_name(ratio)
-            values = [f"{ratio[name]:.2f}" for name in ("median", "lowest", "highest")]
-            verdict = "reached" if reached(ratio) else "**missed**"
-            rows.append([f"{place}; {ratio['what']}", ratio["wanted"], *values, verdict])
-    if len(rows) == 1:
-        return ""
-    return (
-        "## What Foretell wants to reach\n\nRatios of two systems in the same round: the median round, the lowest and "
-        "the highest.\n\n" + table(rows)
-    )
-
-
-def _file_name(ratio: Document) -> str:
-    return f"{ratio['model']}, {ratio['format']}"
-
-
-def reached(ratio: Document) -> bool:
-    """Whether the median is what was wanted: `>= 0.6`, `<= 1.5` or, within a tenth, `= 1`."""
-    sign, bound = ratio["wanted"].split()
-    median, limit = float(ratio["median"]), float(bound)
-    return {">=": median >= limit, "<=": median <= limit, "=": abs(median - limit) <= 0.1}[sign]
-
-
 def _jobs(cells: Sequence[Document], pictures: Sequence[str]) -> Iterator[str]:
     yield "## Small jobs"
     yield (
         "`linear-bench` is a LinearRegression of 3 features, `forest-bench` a RandomForestRegressor of 100 trees and "
         "10 features, `text-bench` a TfidfVectorizer with a LogisticRegression, from a string to one of nine classes. "
-        "Each client has one job at a time: `poll` submits it and asks every 5 ms until it is done, `wait` submits it "
-        "with `Prefer: wait`, `sync` is a request and its answer, `call` is an empty Celery task without HTTP. Latency "
-        "is from submitting to holding the predictions. CPU is that of all server processes, Redis included, for 1,000 "
+        "Each client has one job at a time: `poll` submits it and asks until it is done, 5 ms after each answer, "
+        "`wait` submits it with `Prefer: wait`, `sync` is a request and its answer, `call` is an empty Celery task "
+        "without HTTP. Foretell answers a look at a job that was accepted a moment ago only when the job is done or "
+        "`FORETELL_POLL_PATIENCE_SECONDS` have passed. Latency is from submitting to holding the predictions; jobs "
+        "that were out when the window closed count in it, not in jobs/s; p99.9 of fewer than a thousand jobs is their "
+        "longest. CPU is that of all server processes, Redis included, for 1,000 "
         "jobs; memory is their proportional set size after the measurement; `refused` are the answers for 1,000 jobs "
         "that asked to come again later, as the client did. Lowest and highest are of the rounds."
     )
@@ -225,8 +202,9 @@ def _systems(document: Document) -> Iterator[str]:
     versions = ", ".join(f"{package} {version}" for package, version in document["versions"].items())
     yield "## How the systems are set up"
     yield (
-        "As their documents advise for throughput on two cores; the link is the page. Each peer has an environment of "
-        "its own, locked in `benchmarks/environments/`, and its own module in `benchmarks/peers/`."
+        "As their documents advise for throughput on two cores; the link is the page. Each has its own module in "
+        "`benchmarks/peers/` or is configured in `benchmarks/peer_systems.py`; those with a lock in "
+        "`benchmarks/environments/` have an environment of their own, the others are in Foretell's."
     )
     yield table(rows)
     yield f"Where no versions stand: {versions}."

@@ -57,9 +57,13 @@ def _numeric(features: int, estimator: Callable[[], Any], jobs_per_second: int) 
 
 
 def _messages(count: int) -> list[Any]:
-    """Messages of the example `support`, each with an order number of its own."""
+    """Messages of the example `support`, each with an order number of its own, and mixed: they come class by class.
+
+    So the answers to two jobs in a row are mostly not the same.
+    """
     texts = support.load_messages()[0]
-    return [f"{texts[number % len(texts)]} (order {number:06d})" for number in range(count)]
+    mixed = np.random.default_rng(1).permutation(len(texts))
+    return [f"{texts[mixed[number % len(texts)]]} (order {number:06d})" for number in range(count)]
 
 
 RECIPES = {

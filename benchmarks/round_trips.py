@@ -28,6 +28,7 @@ class RoundTrips:
         cpu_after, client_cpu_after = self._read_cpu_seconds(), time.process_time()
         return Outcome(
             seconds=closed_at - opened_at,
+            jobs=len(latencies),
             latencies_seconds=tuple(sorted(latencies)),
             cpu_seconds=CpuSeconds(
                 cpu_after.servers - cpu_before.servers,

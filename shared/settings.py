@@ -130,7 +130,7 @@ class Settings(BaseModel):
     max_waiting_threads: Count = Field(
         40,
         description="Clients that wait for a job at one API process and hold a thread: elsewhere than at `/jobs` "
-        "(`/predict`, retries, other protocols), with a file or more than 8 KiB of rows, or under a limit of requests "
+        "(`/predict`, retries, other protocols), with a file or more than 64 KiB of rows, or under a limit of requests "
         "a second; and all of them with tracing, CORS, replicas_acknowledge or a Redis through TLS, or without Linux. "
         "Past it the answer is the job as it is.",
     )

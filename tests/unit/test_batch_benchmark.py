@@ -1,6 +1,5 @@
-"""The batch benchmark's files are the same at every run, and it takes no wrong result for a right one."""
+"""The batch benchmark's files are the same at every run, and its ratios say what they compare."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow.csv
@@ -8,11 +7,10 @@ import pyarrow.parquet
 import pytest
 
 from benchmarks import batch
-from benchmarks.batch_files import Expected, ModelFile, check_result, expect, prepare_file, prepare_model
-from benchmarks.batch_report import Cell, Figures, ratios
+from benchmarks.batch_files import check_result, expect, prepare_file, prepare_model
+from benchmarks.batch_report import Cell, Figures, Measured, as_json, ratios, text
 from benchmarks.batch_rows import GROUP_ROWS, KINDS, Rows, ids
 from benchmarks.batch_systems import SYSTEMS, Setup, System
-from benchmarks.connection import VoidRunError
 from benchmarks.processes import ProcessGroup
 
 ROWS = 1_000
@@ -22,29 +20,6 @@ NUMBERS = Rows(kind="numbers", count=ROWS)
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("batch-benchmark")
-
-
-@pytest.fixture(scope="module")
-def model(folder: Path) -> ModelFile:
-    return prepare_model(folder, "linear")
-
-
-@pytest.fixture(scope="module")
-def expected(model: ModelFile) -> Expected:
-    return expect(model, NUMBERS)
-
-
-@pytest.fixture
-def lines(expected: Expected) -> list[str]:
-    """A right result, without its header."""
-    assert expected.positions.tolist() == list(range(ROWS))  # so short a file is checked in every row
-    return [f"r-{row + 1:07d},{value!r}\n" for row, value in enumerate(expected.predictions.tolist())]
-
-
-def write(folder: Path, lines: list[str]) -> Path:
-    path = folder / "result.csv"
-    path.write_text("id,prediction\n" + "".join(lines))
-    return path
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -102,35 +77,6 @@ def test_a_file_is_the_same_bytes_at_every_run(tmp_path: Path, folder: Path) -> 
     assert first == second
 
 
-def test_a_right_result_passes(tmp_path: Path, expected: Expected, lines: list[str]) -> None:
-    result = write(tmp_path, lines)
-
-    check_result(result, expected)
-
-
-@pytest.mark.parametrize(
-    "spoil",
-    [
-        pytest.param(lambda lines: lines[:-1], id="the last row is lost"),
-        pytest.param(lambda lines: lines[:400] + lines[401:], id="a row is lost"),
-        pytest.param(lambda lines: lines[:401] + lines[400:], id="a row is doubled"),
-        pytest.param(lambda lines: lines + lines[-1:], id="the last row is doubled"),
-        pytest.param(lambda lines: lines[500:] + lines[:500], id="parts are joined in the wrong order"),
-        pytest.param(lambda lines: [*lines[:-1], lines[-1].split(",")[0] + ",1.5\n"], id="a prediction is wrong"),
-        pytest.param(lambda lines: [*lines[:7], "id,prediction\n", *lines[7:]], id="a second header"),
-        pytest.param(lambda lines: [lines[0].split(",")[0] + ",\n", *lines[1:]], id="a prediction is missing"),
-        pytest.param(lambda _: [], id="no row at all"),
-    ],
-)
-def test_a_wrong_result_voids_the_run(
-    tmp_path: Path, expected: Expected, lines: list[str], spoil: Callable[[list[str]], list[str]]
-) -> None:
-    result = write(tmp_path, spoil(lines))
-
-    with pytest.raises(VoidRunError):
-        check_result(result, expected)
-
-
 def figures(seconds: float, *, start_seconds: float = 0.0, peak_mib: float = 1.0) -> Figures:
     return Figures(
         seconds=seconds,
@@ -153,9 +99,34 @@ def test_a_naive_system_is_compared_by_its_pace_and_its_start_once() -> None:
     (ratio,) = ratios(rounds)
 
     assert ratio.median == pytest.approx((1.0 + 10 * 2.0) / 2.0)
+    assert ratio.what == "seconds: celery / foretell, 5,000 rows, 2 workers, extrapolated from 500 rows"
 
 
-def test_memory_is_compared_with_the_shortest_file() -> None:
+def test_a_naive_system_that_scores_the_same_file_is_not_extrapolated() -> None:
+    own = Cell(model="linear", format="csv", rows=500, system="foretell", workers=2)
+    naive = Cell(model="linear", format="csv", rows=500, system="pandas", workers=1)
+
+    (ratio,) = ratios({naive: [figures(3.0, start_seconds=1.0)], own: [figures(2.0)]})
+
+    assert (ratio.what, ratio.median) == ("seconds: pandas / foretell, 500 rows, 2 workers", 1.5)
+
+
+def test_beside_the_floor_stands_the_ratio_without_its_imports() -> None:
+    own, beside = (
+        Cell(model="linear", format="csv", rows=500, system=system, workers=2) for system in ("foretell", "floor")
+    )
+    measured = Measured(rounds={beside: [figures(4.0, start_seconds=2.0)], own: [figures(3.0)]})
+
+    found = {ratio["what"]: ratio["median"] for ratio in as_json(measured)["ratios"]}
+
+    assert found == {
+        "seconds: foretell / floor, 500 rows, 2 workers": 0.75,
+        "seconds: foretell / floor, imports left out, 500 rows, 2 workers": 1.5,
+    }
+    assert all(what in text(measured) for what in found)
+
+
+def test_memory_and_time_are_compared_with_the_shortest_file() -> None:
     small, large = (
         Cell(model="linear", format="csv", rows=rows, system="foretell", workers=2) for rows in (1_000, 5_000)
     )
@@ -163,10 +134,11 @@ def test_memory_is_compared_with_the_shortest_file() -> None:
 
     memory, time = ratios(rounds)
 
-    assert memory.what.startswith("peak memory")
+    assert (memory.what, memory.wanted) == ("peak memory: 5,000 / 1,000 rows, 2 workers", "<= 1.10")
     assert memory.median == pytest.approx(1.05)
-    assert time.what.startswith("seconds a row")
+    assert (time.what, time.wanted) == ("seconds a row: 5,000 / 1,000 rows, 2 workers", "<= 1.10")
     assert time.median == pytest.approx(1.0)
+    assert all(ratio.what in text(Measured(rounds=rounds)) for ratio in (memory, time))
 
 
 def planned(*arguments: str) -> list[Cell]:
@@ -180,7 +152,8 @@ def test_an_accelerated_model_is_measured_beside_the_plain_one_and_the_floor() -
     seconds = {"floor": 4.0, "foretell": 5.0, "foretell by onnx": 2.0}
 
     found = {
-        ratio.what.partition(",")[0]: ratio for ratio in ratios({cell: [figures(seconds[cell.who])] for cell in cells})
+        ratio.what.removesuffix(", 5,000,000 rows, 2 workers"): ratio
+        for ratio in ratios({cell: [figures(seconds[cell.who])] for cell in cells})
     }
 
     assert [cell.who for cell in cells] == ["floor", "foretell", "foretell by onnx"]

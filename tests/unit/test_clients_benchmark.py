@@ -10,7 +10,8 @@ from benchmarks import clients, growth
 from benchmarks.connection import VoidRunError
 from shared.settings import Settings
 
-DONE = b'HTTP/1.1 200 OK\r\ncontent-length: 13\r\n\r\n{"done":true}'
+DONE = b'HTTP/1.1 200 OK\r\ncontent-length: 34\r\n\r\n{"status":"succeeded","done":true}'
+FAILED = b'HTTP/1.1 200 OK\r\ncontent-length: 31\r\n\r\n{"status":"failed","done":true}'
 RUNS = b'HTTP/1.1 200 OK\r\ncontent-length: 14\r\n\r\n{"done":false}'
 REFUSED = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 0\r\ncontent-length: 0\r\n\r\n"
 
@@ -77,6 +78,13 @@ def test_a_client_that_is_not_told_voids_the_run(serve: Serve, answer: bytes, st
 
     with pytest.raises(VoidRunError, match="not told"):
         waiting(port, streams=streams).read_for(10)
+
+
+def test_a_client_that_is_told_of_another_end_voids_the_run(serve: Serve) -> None:
+    port = serve(FAILED)
+
+    with pytest.raises(VoidRunError, match="another end"):
+        waiting(port).read_for(10)
 
 
 def test_the_settings_let_every_client_wait_at_one_process() -> None:

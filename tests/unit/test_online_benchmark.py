@@ -3,8 +3,10 @@
 import argparse
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -51,7 +53,7 @@ def serving(
 
         def _answer(self, document: Any) -> None:
             status, answer = respond(self.command, self.path, document)
-            body = json.dumps(answer).encode()
+            body = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
             self.send_response(status)
             if retry_after and status == 503:
                 self.send_header("Retry-After", retry_after)
@@ -151,6 +153,41 @@ def test_a_client_that_is_told_to_comes_again() -> None:
         ask(port, PREDICT)
 
     assert len(seen) == 2 * len(set(seen)) >= 6
+
+
+def test_an_answer_that_is_no_document_voids_the_run() -> None:
+    with serving(lambda _m, _p, _d: (200, b"busy")) as port, pytest.raises(VoidRunError, match="busy"):
+        ask(port, PREDICT)
+
+
+def test_a_job_that_outlasts_the_window_is_told_of_in_the_latencies_alone() -> None:
+    def answer(_method: str, _path: str, document: Any) -> Answer:
+        time.sleep(0.5)
+        return 200, {"predictions": [document["instances"][0][0] * 2]}
+
+    with serving(answer) as port:
+        outcome = Load(port, PREDICT, QUESTIONS, clients=1).run(warm_up_seconds=0, seconds=0.1)
+
+    assert outcome.jobs == 0
+    assert outcome.latency_ms(50) >= 500
+
+
+def test_a_refusal_by_a_system_of_our_own_voids_the_run(model: BenchModel, tmp_path: Path) -> None:
+    with serving(lambda _m, _p, _d: (500, {"error": "broken"})) as port:
+        options = argparse.Namespace(seconds=0.1, warm_up=0.0)
+        own, peer = (
+            (replace(system, start=lambda *_: port), planned(system.name, "linear-bench", "poll")[:1])
+            for name in ("foretell", "rq")
+            for system in SYSTEMS
+            if system.name == name
+        )
+        measured = Measured()
+
+        online._measure_system(peer[0], model, peer[1], tmp_path, options, measured)
+        with pytest.raises(VoidRunError, match="500"):
+            online._measure_system(own[0], model, own[1], tmp_path, options, measured)
+
+    assert list(measured.missing) == peer[1]
 
 
 def test_a_refusal_is_not_taken_for_a_wrong_answer() -> None:

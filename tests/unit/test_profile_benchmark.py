@@ -115,6 +115,9 @@ def test_the_page_has_a_profile_that_lies_beside_its_result(
     profile: dict[str, Any],
     document: dict[str, Any],  # noqa: F811
 ) -> None:
+    profile |= {"machine": document["machine"]}
+
     assert "## Where the time goes" in page.text(document, [], "", profile)
     assert "## Where the time goes" not in page.text(document, [], "", profile | {"void": "an answer was wrong"})
+    assert "## Where the time goes" not in page.text(document, [], "", profile | {"machine": {"cores": 96}})
     assert "## Where the time goes" not in page.text(document, [], "")

@@ -65,21 +65,21 @@ def counted(running: Running, run: Callable[[], Any]) -> Cost:
         sys.setprofile(None)
         return system_calls()
 
-    gc.collect()
-    gc.disable()  # finalisers are no part of it
-    try:
-        before = in_loop(running, begin)
-        run()
-        after = in_loop(running, end)
-    finally:
-        gc.enable()
+    before = in_loop(running, begin)
+    run()
+    after = in_loop(running, end)
     return Cost(reads=after[0] - before[0], writes=after[1] - before[1], calls=calls)
 
 
 def cost_of(running: Running, prepared: Callable[[], Callable[[], Any]]) -> Cost:
     """The least of ten times, of each number by itself: the loop looks after all connections now and then."""
-    costs = [counted(running, prepared()) for _ in range(10)]
-    nothing = [counted(running, lambda: None) for _ in range(10)]
+    gc.collect()
+    gc.disable()  # finalisers are no part of it
+    try:
+        costs = [counted(running, prepared()) for _ in range(10)]
+        nothing = [counted(running, lambda: None) for _ in range(10)]
+    finally:
+        gc.enable()
     return least(costs).without(least(nothing))
 
 

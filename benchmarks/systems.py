@@ -123,9 +123,9 @@ def start_redis(processes: ProcessGroup, folder: Path) -> RedisServer:
     That is, with an append-only file, which outlasts kill -9 and which Redis neither syncs nor rewrites. Foretell does
     both for its own (worker/append_file.py); nobody does for peers, so it costs them nothing.
 
-    They reach it at a unix socket, as Foretell does. Beside other load, each as `python -m benchmarks.online --only
-    tutorial rq poll linear-bench 16 64 1-row` measures, rq did 1.1 to 1.5 times the jobs that it did by TCP, and the
-    tutorial 0.9 to 1.2 times.
+    They reach it at a unix socket, as Foretell does. As `python -m benchmarks.online --only tutorial rq ray-tasks poll
+    linear-bench 16 64 1-row` measures, rq took a seventh less CPU for each job than with TCP; the tutorial and
+    ray-tasks took as much.
     """
     port, socket = free_port(), folder / "redis.sock"
     options = {"bind": "127.0.0.1", "port": str(port), "dir": str(folder), "save": "", "appendonly": "yes"}
@@ -145,10 +145,10 @@ def start_gunicorn(
     """Workers of gunicorn's default class, `sync`, which takes a new connection for every request.
 
     Its page "Design" (docs.gunicorn.org/en/stable/design.html) advises to begin with (2 x cores) + 1 of them and to try
-    others. 2, 3 and 5 were tried beside other load, each as `python -m benchmarks.online --only tutorial synchronous
-    poll sync linear-bench 16 64 1-row` measures. The tutorial, whose workers wait for Redis, did 0.7 to 2.6 times as
-    many jobs with 5 as with 2, mostly more than 1.2. The synchronous one, whose workers predict, did 0.4 to 1.5 times
-    as many, and took more CPU for each job every time. rq did 0.5 to 1.3 times as many, so it has the 5 advised.
+    others. 2, 3 and 5 were tried, each as `python -m benchmarks.online --only tutorial rq synchronous poll sync
+    linear-bench forest-bench 16 64 1-row` measures. The tutorial and rq, whose workers wait for Redis, have the 5
+    advised: no other number was clearly faster. The synchronous one, whose workers predict, has 2: with 5 it did 0.8 to
+    0.9 times the jobs of the forest, and took a tenth more CPU for each of the linear model.
 
     Keep-alive, with `gthread` and 1, 2 or 4 threads, made neither peer clearly faster and both less steady: connections
     stay with the worker that accepted them, and threads compete within it.

@@ -8,6 +8,7 @@ error, which it answers as if its own view had raised it.
 import re
 from collections.abc import Callable, Iterable
 from functools import lru_cache, partial
+from io import BytesIO
 from typing import TYPE_CHECKING, Final
 
 from flask import Flask
@@ -54,6 +55,11 @@ class SmallRequest:
         self.environ = environ
         self.headers = Fields(environ)
         self.id = request_id_of(self)
+
+    def forget_body(self) -> None:
+        """It was read, and nobody will need it any more."""
+        self.environ |= {"wsgi.input": BytesIO(), "CONTENT_LENGTH": "0"}
+        self.environ.pop(WHOLE_BODY, None)
 
     @property
     def host(self) -> str:

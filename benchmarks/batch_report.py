@@ -141,10 +141,11 @@ def _pairs_of(own: Cell, there: Sequence[Cell]) -> list[Pair]:
     floor, plain = replace(own, system="floor", accelerate=""), replace(own, accelerate="")
     if floor in there:
         pairs.append(Pair(f"seconds: {own.who} / floor, {size}", own, floor, _seconds, _wanted(own)))
-        pairs.append(Pair(f"seconds: {own.who} / floor, imports left out, {size}", own, floor, _work_seconds))
+        pairs.append(Pair(f"seconds: {own.who} / floor, start left out, {size}", own, floor, _work_seconds))
     if plain != own and plain in there:
         pairs.append(Pair(f"seconds: {own.who} / foretell, {size}", own, plain, _seconds))
-    for naive in there:
+    most = max(cell.rows for cell in there if cell == replace(own, rows=cell.rows))
+    for naive in there if own.rows == most else ():  # a shorter file is there for what grows, below
         same = (naive.model, naive.format) == (own.model, own.format) and plain == own
         if naive.system not in ("floor", "foretell") and same and own.workers == 2:
             wanted = ">= 5" if naive.system == "celery" else ""

@@ -3,8 +3,8 @@
 from benchmarks.tables import Document, place_name, places, table
 
 POLLED_CLIENTS = 16
-# In the name of a ratio that stands beside a goal and is none: a script's imports are what its user waits for too.
-STRICTER = ", imports left out, "
+# In the name of a ratio that stands beside a goal and is none: a script's start is what its user waits for too.
+STRICTER = ", start left out, "
 
 
 def goals(document: Document) -> str:
@@ -47,9 +47,9 @@ def polled(document: Document) -> str:
         return ""
     return (
         "## By polling, everywhere\n\nJobs a second of Foretell's `poll` over those of each that keeps jobs too, with "
-        "lowest and highest, at every model and number of rows. Where a job is mostly prediction, no service can be as "
-        "many times ahead as where it is mostly overhead: the last column is what a server without any job reaches.\n\n"
-        + table(rows)
+        "lowest and highest, at every model and number of rows. The last column is what a server without any job reaches "
+        "that predicts each request by itself: the more of a job is prediction, the less is left to be gained, but for "
+        "those that predict several jobs together.\n\n" + table(rows)
     )
 
 

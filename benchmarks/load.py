@@ -38,8 +38,8 @@ class Outcome:
     """What was measured within a window of so many seconds.
 
     `jobs` ended within it; `latencies_seconds`, sorted, are of those and of the jobs that were out at its end, which
-    else would be left out the more surely the longer they took. `refusals` are answers within the window that asked to
-    come again later, as clients then did.
+    else would be left out the more surely the longer they took; those end on a server that gets no more. `refusals` are
+    answers within the window that asked to come again later, as clients then did.
     """
 
     seconds: float

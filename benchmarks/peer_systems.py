@@ -65,7 +65,7 @@ def _start_mlserver(
 
     Follows "Adaptive Batching" and "Parallel Inference" (docs.seldon.ai/mlserver/user-guide). `parallel_workers` 0, 1
     and 2 were tried, each as `python -m benchmarks.online --only mlserver mlserver-batching 16 64 1-row linear-bench
-    forest-bench --rounds 1` measures; 1 led in neither system.
+    forest-bench --rounds 1` measures; 1 was slower than one of the others but once.
 
     Without batches, 2 did 1.4 to 1.6 times the jobs of 0 with the forest, and 0.6 to 0.7 times with the linear model.
     None is the best of both, so there is a process for each core, which "Inference" advises for throughput

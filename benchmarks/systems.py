@@ -148,7 +148,7 @@ def start_gunicorn(
     others. 2, 3 and 5 were tried, each as `python -m benchmarks.online --only tutorial rq synchronous poll sync
     linear-bench forest-bench 16 64 1-row` measures. The tutorial and rq, whose workers wait for Redis, have the 5
     advised: no other number was clearly faster. The synchronous one, whose workers predict, has 2: with 5 it did 0.8 to
-    0.9 times the jobs of the forest, and took a tenth more CPU for each of the linear model.
+    0.9 times the jobs of the forest, and took more CPU for each of the linear model.
 
     Keep-alive, with `gthread` and 1, 2 or 4 threads, made neither peer clearly faster and both less steady: connections
     stay with the worker that accepted them, and threads compete within it.

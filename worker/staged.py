@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import structlog
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_exponential
@@ -47,6 +47,15 @@ def is_made_of_others(unit: BatchUnit) -> bool:
         unpacked = unit.layout is not None and unit.layout.unpacked
         return bool(unpacked or unit.spec.train is not None or unit.spec.retry_of is not None)
     return unit.kind == "final"
+
+
+def lacked_memory(error: BaseException | None) -> bool:
+    """Whether an error says that there was no memory, or comes of that: Python's own errors are such in practice."""
+    while error is not None and not isinstance(error, ServiceError):
+        if isinstance(error, MemoryError | SystemError) or any(words in str(error) for words in NO_THREAD):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 class StagedRunner:
@@ -94,6 +103,8 @@ class StagedRunner:
             except StoreUnavailable:
                 raise  # the lease ends, and another worker does it again
             except Exception as error:  # noqa: BLE001  # whatever happens is the end of the unit, not of the worker
+                if lacked_memory(error):
+                    self._end_process(unit)
                 self._ended(unit, error)
             finally:
                 METER.add(f"busy_seconds_total {unit.queue}", micros(time.perf_counter() - began))
@@ -124,17 +135,21 @@ class StagedRunner:
             case ServiceError():
                 log.warning("unit.failed", reason=error.message, **about)
                 self._fail(unit, error.code, error.message, getattr(error, "errors", ()))
-            case _ if isinstance(error, MemoryError) or any(words in str(error) for words in NO_THREAD):
-                log.warning("unit.out_of_memory", **about)
-                message = "The job needs more memory than a worker has."
-                try:
-                    self._give_back(unit, failure_outcome("out_of_memory", message))
-                finally:
-                    # Python may be in disorder where it had no memory for something small: another process goes on.
-                    os._exit(os.EX_OK)
             case _:
                 log.error("unit.crashed", exc_info=error, **about)
                 self._fail(unit, "internal", "Something went wrong in the worker; its log has the details.")
+
+    def _end_process(self, unit: BatchUnit) -> NoReturn:
+        """Give a unit back for which there was no memory, and leave what follows to another process.
+
+        Python itself may be in disorder where it had no memory for something small, so whatever fails here is let go.
+        """
+        try:
+            log.warning("unit.out_of_memory", job_id=unit.job_id, kind=unit.kind, fence=unit.fence)
+            message = "The job needs more memory than a worker has."
+            self._give_back(unit, failure_outcome("out_of_memory", message))
+        finally:
+            os._exit(os.EX_OK)
 
     def _stopped(self, unwanted: Callable[[], frozenset[str]]) -> bool:
         """Asked between two steps, so the unit is not stuck."""

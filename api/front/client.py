@@ -148,6 +148,11 @@ class Client(asyncio.Protocol):
         self.end()
 
     @property
+    def has_ended(self) -> bool:
+        """Whether it sends no more."""
+        return self._has_ended
+
+    @property
     def has_unsent(self) -> bool:
         """Whether something is still to be sent, or its sending awaited."""
         return self._transport.get_write_buffer_size() > 0

@@ -105,8 +105,12 @@ class Submits:
                 self._answers.respond(client, asked, made(queued(job, accepted)))
                 return
 
+            # What follows must not hold the rows for as long as the client waits.
+            asked.forget_body()
+            read_job = partial(must_read, self._services, job.id, job.spec.owner)
+
             def read() -> JsonResponse:
-                return made(must_read(self._services, job.id, job.spec.owner))
+                return made(read_job())
 
             def awaited(client: Client, watch: Watch | None) -> None:
                 self._answers.answer_news(

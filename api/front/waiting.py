@@ -48,6 +48,7 @@ class Waiting:
         )
         self._watch = self._watching.enter_context(watching)
         self._client.on_lost, self._client.on_eof = self.end, self._hurry
+        self._hurries = self._client.has_ended
         return self._watch is not None
 
     @property

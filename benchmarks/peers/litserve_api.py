@@ -6,8 +6,8 @@ Follows "Batching" (lightning.ai/docs/litserve/features/batching) and the refere
 `workers_per_device`, `fast_queue` above 100 requests a second, and a batch size and a time-out, of which the advice is
 to try several. Batches of 16, 32 and 64 with the queue and 10 ms, of 64 with 5 ms, and of 16 without the queue were
 tried, each as `python -m benchmarks.online --only litserve 16 64 1-row linear-bench forest-bench --rounds 1` measures.
-5 ms was the slowest but once; none of the others was clearly faster. So the queue is as advised, and the batch as large
-as that of other peers.
+5 ms was mostly slower, and none of the others was clearly faster. So the queue is as advised, and the batch as large as
+that of other peers.
 """
 
 import os

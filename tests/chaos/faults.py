@@ -86,8 +86,8 @@ def _freeze_child(cluster: Cluster, chance: random.Random, seconds: float) -> st
         raise NotDone(f"the process of {member.name} did not go on with its unit") from None
     if became == "written":
         raise NotDone("the unit was written before")
-    if became == "stopped":
-        raise NotDone(f"the process of {member.name} ended itself, since it was not done with its unit soon")
+    if became == "ended":
+        raise NotDone(f"the process of {member.name} ended itself before it was done with its unit")
     return f"a process of {member.name}, whose unit went to another: it was {became} afterwards"
 
 
@@ -107,13 +107,15 @@ def _suspended(cluster: Cluster, client: Any, chance: random.Random) -> tuple[Me
 def _came_of(member: Member, fence: str, since: int) -> str:
     """What a worker says that became of a unit; blank: nothing yet.
 
-    `refused`, `dropped` by itself, `written`, or `stopped` with its process.
+    `refused`, `dropped` by itself, `written`, or `ended` with its process.
     """
     for record in member.said(since):
         if record.get("fence") != fence:
             continue
-        if record["event"] in ("unit.dropped", "unit.stopped"):
-            return str(record["event"]).removeprefix("unit.")
+        if record["event"] == "unit.dropped":
+            return "dropped"
+        if record["event"] in ("unit.stopped", "unit.timed_out", "unit.given_back"):
+            return "ended"
         done = record.get("written", record.get("counted"))  # of a micro-batch, and of a chunk or a fit
         if record["event"] == "unit.committed" and done is not None:
             return "written" if done else "refused"

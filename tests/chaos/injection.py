@@ -14,7 +14,7 @@ import redis
 from tests.chaos.agenda import Item
 from tests.chaos.cluster import Cluster
 
-# How long a fault that finds nothing to be done to is tried again after any other was made, which may have been why.
+# A fault that finds nothing to be done to is tried again until no other was made for so long, which may have been why.
 PATIENCE_SECONDS: Final = 60.0
 PAUSE_SECONDS: Final = 0.5
 

@@ -121,7 +121,7 @@ def test_beside_the_floor_stands_the_ratio_without_its_imports() -> None:
 
     assert found == {
         "seconds: foretell / floor, 500 rows, 2 workers": 0.75,
-        "seconds: foretell / floor, imports left out, 500 rows, 2 workers": 1.5,
+        "seconds: foretell / floor, start left out, 500 rows, 2 workers": 1.5,
     }
     assert all(what in text(measured) for what in found)
 

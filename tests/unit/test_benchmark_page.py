@@ -101,7 +101,7 @@ def test_the_stricter_ratio_of_a_file_stands_beside_its_goal(document: dict[str,
         "| linear, csv; seconds: foretell / floor, 10 rows, 2 workers | <= 1.10 | 0.80 | 1.00 | 2.00 | reached |"
         in made
     )
-    assert "imports left out, 10 rows, 2 workers |  | 1.40 | 1.00 | 2.00 |  |" in made
+    assert "start left out, 10 rows, 2 workers |  | 1.40 | 1.00 | 2.00 |  |" in made
     assert "pandas / foretell" not in made
 
 

@@ -48,8 +48,8 @@ def polled(document: Document) -> str:
     return (
         "## By polling, everywhere\n\nJobs a second of Foretell's `poll` over those of each that keeps jobs too, with "
         "lowest and highest, at every model and number of rows. The last column is what a server without any job "
-        "reaches that predicts each request by itself: the more of a job is prediction, the less is left to be gained, but for "
-        "those that predict several jobs together.\n\n" + table(rows)
+        "reaches that predicts each request by itself: the more of a job is prediction, the less is left to be "
+        "gained, but for those that predict several jobs together.\n\n" + table(rows)
     )
 
 

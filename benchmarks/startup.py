@@ -25,6 +25,7 @@ from typing import Final
 
 import psutil
 
+from benchmarks.ending import ended_by_signals
 from benchmarks.processes import CHECKOUT, ProcessGroup, clean_environment, free_port
 from benchmarks.report import aligned
 
@@ -57,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--rounds", type=int, default=5, help="starts after the first one; default 5")
     rounds = parser.parse_args(arguments).rounds
-    with tempfile.TemporaryDirectory(prefix="ft-") as folder:
+    with ended_by_signals(), tempfile.TemporaryDirectory(prefix="ft-") as folder:
         first, _ = measure(Path(folder))
         found = [measure(Path(folder)) for _ in range(rounds)]
     starts, idle = [start for start, _ in found], found[-1][1]

@@ -51,13 +51,13 @@ class Client(asyncio.Protocol):
         self._buffer = bytearray()
         self._is_reading = False  # further up in the stack
         self._wants_no_more = False  # than the answer to the request at hand
-        self._has_ended = False  # the client sends no more
         self._transport: asyncio.Transport
         self._tunnel: Tunnel | None = None
         self._quiet_since = self._taken_at = loop.time()
         self._unsent_bytes = 0  # at that time, if it takes no more
         self.phase = Phase.READING
         self.full = False  # it takes no more for the moment
+        self.has_ended = False  # it sends no more
         # For who answers: called when it is gone, and when it sends no more.
         self.on_lost: Callable[[], None] | None = None
         self.on_eof: Callable[[], None] | None = None
@@ -106,7 +106,7 @@ class Client(asyncio.Protocol):
             self.abort()
         finally:
             self._is_reading = False
-        if self._has_ended and self.phase is Phase.READING and not self.full:
+        if self.has_ended and self.phase is Phase.READING and not self.full:
             self.end()
 
     def respond(self, status: int, fields: Sequence[tuple[str, str]], body: bytes) -> None:
@@ -133,7 +133,7 @@ class Client(asyncio.Protocol):
         """Let granian have this connection, from what has not been answered yet."""
         self.pause()
         self.phase = Phase.TUNNEL
-        self._tunnel = Tunnel(self._loop, self, bytes(self._buffer), has_ended=self._has_ended)
+        self._tunnel = Tunnel(self._loop, self, bytes(self._buffer), has_ended=self.has_ended)
         self._tunnel.open(self._front.address)
         self._buffer.clear()
 
@@ -146,11 +146,6 @@ class Client(asyncio.Protocol):
         """Say that nothing was done about what the client has sent, and end it."""
         self.send(REFUSED)
         self.end()
-
-    @property
-    def has_ended(self) -> bool:
-        """Whether it sends no more."""
-        return self._has_ended
 
     @property
     def has_unsent(self) -> bool:
@@ -178,7 +173,7 @@ class Client(asyncio.Protocol):
             return
         self.phase = Phase.ENDING
         self._buffer.clear()
-        if self._has_ended:
+        if self.has_ended:
             self._transport.close()
             return
         self.resume()
@@ -219,7 +214,7 @@ class Client(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """The client sends no more; True: it may still be answered."""
-        self._has_ended = True
+        self.has_ended = True
         match self.phase:
             case Phase.TUNNEL:
                 assert self._tunnel is not None  # noqa: S101  # for mypy
